@@ -332,6 +332,7 @@ window.comfy = /** @type {ComfyPage} */ (/** @type {unknown} */ ((() => {
     ["Ctrl/⌘ + Shift + Enter", "Generate and run next"],
     ["Shift + X", "Stop your running job"],
     ["Alt + ↑ / ↓", "Previous and next prompt"],
+    ["Tab / ↑ / ↓", "Take or choose a suggestion while typing"],
     ["Ctrl/⌘ + ↑ / ↓", "Weight of a word or a selection"],
     ["/", "Go to the prompt, or to the search in the Library"],
     ["← ↑ → ↓", "Other results; in the Queue, move a job"],

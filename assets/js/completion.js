@@ -1,5 +1,5 @@
 // @ts-check
-// Completion of prompts while typing. The server searches (web/tabs/create/prompt/completion.py); a
+// Completion of prompts while typing. The server searches (web/tabs/create/prompt/prompt_completion.py); a
 // search that a further key makes obsolete is aborted. The field stays a text box: its active
 // suggestion is in aria-activedescendant.
 "use strict";
@@ -68,7 +68,7 @@
   }
   /** @param {number} first the active suggestion, -1 for none */
   function show(first) {
-    if (!list.isConnected) ($(".gradio-container") ?? document.body).append(list, status);
+    if (!list.isConnected) ($("main") ?? document.body).append(list, status);
     list.replaceChildren(...items.map(row));
     list.hidden = false;
     list.scrollTop = 0;

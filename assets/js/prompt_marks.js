@@ -39,7 +39,7 @@
     const text = field.value;
     if (echo.comfyText === text) return;
     echo.comfyText = text;
-    echo.replaceChildren(...promptParts(text).map(({ kind, text: part }) => (kind ? make("i", { className: kind, textContent: part }) : part)), "\n");
+    echo.replaceChildren(...promptParts(text).map(({ kind, text: part }) => (kind ? make("i", { className: `syntax ${kind}-mark`, textContent: part }) : part)), "\n");
     fit(field);
   }
   const drawAll = () => $$(FIELDS).forEach(draw);

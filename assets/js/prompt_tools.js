@@ -21,12 +21,14 @@
     const text = box()?.value.trim() ?? "";
     shown.hidden = !known || !text;
     if (shown.hidden) return;
-    const [encoder, limit, chunk] = known;
-    const used = countTokens(text, encoder);
-    const over = used > limit;
-    shown.classList.toggle("over", over);
-    shown.textContent = `≈ ${used} of ${limit} tokens` + (!over ? "" : chunk ? `: ${Math.ceil(used / chunk)} pieces` : ": the end may be ignored");
-    shown.title = "Estimated length for this model's text encoder";
+    const counts = known.map(([name, encoder, limit, chunk]) => {
+      const used = countTokens(text, encoder);
+      const chunks = chunk ? Math.max(1, Math.ceil(used / chunk)) : 1;
+      const end = chunks > 1 ? `, ${chunks} chunks` : !chunk && used > limit ? ": the end may be ignored" : "";
+      return make("span", { className: used > limit ? "over" : "" }, name && make("b", { textContent: name, translate: false }), make("span", { textContent: `≈ ${used} of ${chunk ? chunks * chunk : limit} tokens${end}` }));
+    });
+    shown.replaceChildren(...counts);
+    shown.title = known.some(([, , , chunk]) => chunk) ? "Estimated. CLIP reads long prompts in chunks of 75 tokens." : "Estimated length for this model's text encoder";
   }
 
   // ---- earlier prompts -----------------------------------------------------------------------

@@ -14,14 +14,31 @@ import tomllib
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
-from typing import Literal
+from typing import Final, Literal, NamedTuple
 
 __all__ = ["Family", "Tokens", "count_tokens", "find_family"]
 
 
+CLIP_CHUNK: Final = 75
+"""Tokens of the pieces in which CLIP encodes a prompt."""
+
+
+class TokenLimit(NamedTuple):
+    """How one text encoder counts a prompt. ``name`` is empty if it is not known."""
+
+    name: str
+    encoder: str
+    limit: int
+    chunk: int | None
+
+
 @dataclass(frozen=True, slots=True)
 class Family:
-    """What the text encoder of a family expects. ``limit`` and ``chunk`` are in tokens."""
+    """What the text encoders of a family expect. ``limit`` and ``chunk`` are in tokens.
+
+    ``name`` is what the encoder is called, if all models of the family have the same; ``clip`` are
+    CLIP encoders that read the prompt, too.
+    """
 
     names: tuple[str, ...] = ()
     reads: Literal["tags", "sentences"] = "sentences"
@@ -30,6 +47,16 @@ class Family:
     limit: int = 512
     chunk: int | None = None
     lyrics: bool = False
+    name: str = ""
+    clip: str = ""
+
+    @property
+    def encoders(self) -> tuple[TokenLimit, ...]:
+        """The encoders that read a prompt, the one that matters most first."""
+        main = TokenLimit(self.name, self.encoder, self.limit, self.chunk)
+        if not self.clip:
+            return (main,)
+        return main, TokenLimit(self.clip, "clip", CLIP_CHUNK, CLIP_CHUNK)
 
 
 @dataclass(frozen=True, slots=True)

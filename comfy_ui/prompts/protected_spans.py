@@ -1,7 +1,7 @@
 """Parts of a prompt that must stay verbatim: syntax, quoted text and names.
 
 Quoted text, weights ``(word:1.2)``, LoRA tags ``<lora:name:0.8>``, wildcards ``__name__`` and
-``{a|b}``, ``embedding:name``, ``BREAK``, and proper names.
+``{a|b}``, arrays ``[[a, b]]``, ``embedding:name``, ``BREAK``, and proper names.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+from ..workflow.prompt_arrays import ARRAY
 from ..workflow.wildcards import WILDCARD
 
 __all__ = [
@@ -60,7 +61,7 @@ _EMBEDDING = r"\bembedding:[\w\-./]+(?::[\d.]+)?"
 _WEIGHT = r"\((?:[^()\n]|\((?:[^()\n]|\((?:[^()\n]|\([^()\n]*\))*\))*\))*:\s*-?[\d.]+\s*\)"
 _GROUP = r"\{(?:[^{}]|\{(?:[^{}]|\{(?:[^{}]|\{[^{}]*\})*\})*\})*\}"
 _PARTS = re.compile(
-    f"(?P<tag>{_TAG})|(?P<weight>{_WEIGHT})|(?P<wildcard>{_GROUP}|{WILDCARD})"
+    f"(?P<tag>{_TAG})|(?P<weight>{_WEIGHT})|(?P<wildcard>{_GROUP}|{ARRAY}|{WILDCARD})"
     f"|(?P<embedding>{_EMBEDDING})|(?P<quote>{_QUOTES})|(?P<break>\\bBREAK\\b)"
 )
 _QUOTED = re.compile(_QUOTES)

@@ -1,4 +1,4 @@
-"""A grid of variations: two params of a preset, each over several values. Pure.
+"""A grid of variations: params of a preset, each over several values. Pure.
 
 An axis is written as a list, ``8, 12, 20``, or for numbers as a range:
 ``20-40 (+10)`` in steps of ten, ``1-5`` in steps of one, ``0.2-1 [5]`` five evenly spaced numbers.
@@ -9,6 +9,7 @@ A value with a comma is quoted. For the prompt, the other entries replace the fi
 from __future__ import annotations
 
 import csv
+import math
 import random
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,9 +21,10 @@ from ..errors import ValidationError
 from .fields.field_types import FIELD_TYPES, INTEGER_ROLES, MODEL_ROLES, NUMBER_ROLES
 from .fields.numbers import random_seed
 from .presets.schema import Param, Preset
-from .wildcards import MAX_PROMPT_CHARACTERS, check_prompt_length
+from .prompt_arrays import prompt_arrays
+from .wildcards import MAX_PROMPT_CHARACTERS, PROMPT_ROLES, check_prompt_length
 
-__all__ = ["MAX_CELLS", "ParamAxis", "expand", "read_axis"]
+__all__ = ["MAX_CELLS", "ParamAxis", "array_axes", "expand", "read_axis"]
 
 MAX_CELLS: Final = 64
 """The maximum number of jobs of one grid."""
@@ -36,15 +38,17 @@ _RANDOM: Final = "-1"
 
 @dataclass(frozen=True, slots=True)
 class ParamAxis:
-    """One side of a grid: the param that varies, its values, and their labels.
+    """One axis of a grid: the param that varies, its values, and their labels.
 
-    ``name`` is the id of a param, or ``variant``.
+    ``name`` is the id of a param, or ``variant``. If the axis ``replaces`` some words of a prompt,
+    its values are what they are replaced by.
     """
 
     name: str
     label: str
     values: tuple[Any, ...]
     labels: tuple[str, ...]
+    replaces: str = ""
 
 
 def read_axis(
@@ -82,8 +86,22 @@ def read_axis(
             hint=FIELD_TYPES[param.role].grid_example,
         )
     return ParamAxis(
-        name, param.label, tuple(entries), tuple(_value_label(param, entry) for entry in entries)
+        name,
+        param.label,
+        tuple(entries),
+        tuple(_value_label(param, entry) for entry in entries),
+        replaces=str(entries[0]) if param.role == "prompt" else "",
     )
+
+
+def array_axes(preset: Preset, values: Mapping[str, Any]) -> list[ParamAxis]:
+    """Return an axis for each array in the prompts of ``values``."""
+    return [
+        ParamAxis(param.id, param.label, array.entries, array.entries, replaces=array.source)
+        for param in preset.params
+        if param.role in PROMPT_ROLES
+        for array in prompt_arrays(str(values.get(param.id) or ""))
+    ]
 
 
 def expand(
@@ -102,10 +120,11 @@ def expand(
         ValidationError: too many cells, the same param twice, a prompt that is too long, or one
             that does not contain the words to replace.
     """
-    across, down = axes[0], axes[1] if len(axes) > 1 else None
-    if down is not None and down.name == across.name and not _replaces(preset, across):
-        raise ValidationError(f"Both sides vary '{across.label}'.", hint="Choose another field.")
-    count = len(across.values) * (len(down.values) if down else 1)
+    across, *others = axes
+    names = [axis.name for axis in axes if not axis.replaces]
+    if repeated := next((axis for axis in axes if names.count(axis.name) > 1), None):
+        raise ValidationError(f"Both sides vary '{repeated.label}'.", hint="Choose another field.")
+    count = math.prod(len(axis.values) for axis in axes)
     if count > MAX_CELLS:
         raise ValidationError(
             f"That would be {count} jobs.", hint=f"The limit is {MAX_CELLS}. Use fewer values."
@@ -117,8 +136,10 @@ def expand(
     seed = preset.by_role("seed")
     if seed is not None and str(start.get(seed.id) or _RANDOM).strip() == _RANDOM:
         start[seed.id] = random_seed(rng)
-    rows = [start] if down is None else [_put(preset, start, down, n) for n in _indices(down)]
-    return [_put(preset, row, across, place) for row in rows for place in _indices(across)]
+    rows = [start]
+    for axis in others:
+        rows = [_put(row, axis, index) for row in rows for index in _indices(axis)]
+    return [_put(row, across, index) for row in rows for index in _indices(across)]
 
 
 def _few(label: str, entries: list[Any], example: str) -> list[Any]:
@@ -135,10 +156,10 @@ def _indices(axis: ParamAxis) -> range:
     return range(len(axis.values))
 
 
-def _put(preset: Preset, values: Mapping[str, Any], axis: ParamAxis, index: int) -> dict[str, Any]:
-    if not _replaces(preset, axis):
+def _put(values: Mapping[str, Any], axis: ParamAxis, index: int) -> dict[str, Any]:
+    if not axis.replaces:
         return {**values, axis.name: axis.values[index]}
-    prompt, words = str(values.get(axis.name) or ""), axis.values[0]
+    prompt, words = str(values.get(axis.name) or ""), axis.replaces
     if words not in prompt:
         raise ValidationError(
             f"The prompt does not contain '{words}'.",
@@ -152,11 +173,6 @@ def _put(preset: Preset, values: Mapping[str, Any], axis: ParamAxis, index: int)
             hint=f"The limit is {MAX_PROMPT_CHARACTERS}. Use longer words to replace.",
         )
     return {**values, axis.name: prompt.replace(words, replacement)}
-
-
-def _replaces(preset: Preset, axis: ParamAxis) -> bool:
-    param = preset.param(axis.name)
-    return param is not None and param.role == "prompt"
 
 
 def _entries(text: str) -> list[str]:

@@ -38,6 +38,7 @@ from .fields.numbers import MAX_SEED, random_seed
 
 __all__ = [
     "MAX_PROMPT_CHARACTERS",
+    "PROMPT_ROLES",
     "WILDCARD",
     "ExpandedValues",
     "Expansion",

@@ -11,7 +11,8 @@ import pytest
 
 from comfy_ui.prompts import merge_style
 from comfy_ui.prompts.styles import shipped_styles
-from tests.browser.support import choose, generate, running_app, set_field
+from tests.browser.support import PHONE, WIDE, choose, generate, running_app, set_field
+from tests.browser.test_accessibility import AXE, VIOLATIONS_JS
 from tests.prompts.support import MODEL, LlmServer, Reply, says_prompt
 
 pytestmark = pytest.mark.browser
@@ -31,6 +32,9 @@ def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("words") / "data"
     (folder / "wildcards").mkdir(parents=True)
     (folder / "wildcards" / "colour.txt").write_text("crimson\nazure\n")
+    (folder / "tags").mkdir()
+    many = (f"some_tag_{number},0,{100_000 - number}" for number in range(100_000))
+    (folder / "tags" / "mine.csv").write_text("long_hair,0,900000,longhair\n" + "\n".join(many))
     (folder / "styles").mkdir()
     (folder / "styles" / "mine.csv").write_text("name,prompt\nPostcard,old postcard of {prompt}\n")
     return folder
@@ -209,14 +213,14 @@ def test_styles_dialog_previews_before_use_and_keeps_the_old_prompt(page: Any) -
     assert page.input_value(PROMPT) == "a cat."
 
 
-def use_style(page: Any, name: str, button: str = "Use") -> None:
+def use_style(page: Any, name: str) -> None:
     page.click("[data-do=styles]")
     page.click(f"#styles .look[data-name='{name}']")
-    page.click(f"#styles .act:text-is('{button}')")
+    page.click("#styles .act:text-is('Use')")
     page.wait_for_selector("#styles", state="detached")
 
 
-def test_style_replaces_the_style_before_it(page: Any) -> None:
+def test_styles_combine_as_chips_and_are_taken_off(page: Any) -> None:
     choose(page, "sdxl")
     negative = "form.settings [data-role=negative] [name]"
     comic, ink = shipped_styles()["comic"], shipped_styles()["ink drawing"]
@@ -225,13 +229,119 @@ def test_style_replaces_the_style_before_it(page: Any) -> None:
     use_style(page, "comic")
     assert page.input_value(PROMPT) == merge_style("a cat", comic).prompt
     page.reload()
-    page.wait_for_selector("form.settings[data-preset=sdxl]")
+    page.wait_for_selector(".style-chip")
     use_style(page, "ink drawing")
+    both = merge_style(merge_style("a cat", comic).prompt, ink).prompt
+    assert page.input_value(PROMPT) == both
+    assert page.input_value(negative) == f"hands, {comic.negative}, {ink.negative}"
+    names = page.locator(".style-chip > span").all_inner_texts()
+    assert sorted(names) == ["Comic", "Ink drawing"]
+    page.click("[aria-label='Remove style: Comic']")
     assert page.input_value(PROMPT) == merge_style("a cat", ink).prompt
-    assert page.input_value(negative) == f"hands, {ink.negative}"
-    use_style(page, "ink drawing", "Remove style")
-    assert page.input_value(PROMPT) == "a cat"
+    page.press(PROMPT, "Control+End")
+    page.keyboard.type(", asleep")
+    use_style(page, "ink drawing")  # the dialog shows what the prompt has, and a press takes it off
+    assert page.input_value(PROMPT) == "a cat, asleep"
     assert page.input_value(negative) == "hands"
+    page.wait_for_selector(".style-chips", state="hidden")
+
+
+SUGGESTED = "#completions:not([hidden])"
+# The gap between what the echo and the field show, after typing and scrolling.
+ECHO_JS = """selector => {
+  const field = document.querySelector(selector), echo = field.previousElementSibling;
+  const width = (box) => box.clientWidth;
+  return [echo.textContent === field.value + "\\n", echo.scrollTop === field.scrollTop,
+    width(echo) === width(field), echo.scrollHeight === field.scrollHeight];
+}"""
+# How long the page works on each key, from the first listener to the last.
+TYPING_JS = """() => {
+  window.typingTimes = [];
+  let start = 0;
+  addEventListener("input", () => (start = performance.now()), true);
+  addEventListener("input", () => typingTimes.push(performance.now() - start));
+}"""
+
+
+def test_prompt_is_completed_and_marked_on_every_screen(person: Callable[..., Any]) -> None:
+    page = person()
+    choose(page, "sdxl")
+
+    # By keyboard; a long list is no burden while typing.
+    page.evaluate(TYPING_JS)
+    page.focus(PROMPT)
+    page.keyboard.type("a girl, longh")
+    page.wait_for_selector(SUGGESTED)
+    page.keyboard.press("Tab")
+    assert page.input_value(PROMPT) == "a girl, long hair, "
+    page.keyboard.type("some tag 123", delay=80)
+    page.wait_for_selector(f"{SUGGESTED} :text-is('some tag 12300')")
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("ArrowDown")
+    active = page.get_attribute(PROMPT, "aria-activedescendant")
+    assert page.get_attribute(f"#{active}", "aria-selected") == "true"
+    assert page.inner_text("#completions [aria-selected=true] .label") == "some tag 1231"
+    page.keyboard.press("Escape")
+    assert not page.is_visible("#completions")
+    page.keyboard.press("Enter")  # a line break again
+    page.keyboard.type("__col")
+    page.wait_for_selector(SUGGESTED)
+    page.keyboard.press("Enter")
+    assert page.input_value(PROMPT) == "a girl, long hair, some tag 123\n__colour__"
+    times = sorted(page.evaluate("typingTimes"))
+    assert times[len(times) // 2] < 50, times
+
+    # By mouse: a style becomes a chip, a LoRA a tag; undo takes it back.
+    page.keyboard.type(" film no")
+    page.click(f"{SUGGESTED} .style")
+    page.wait_for_selector(".style-chip:has-text('Film noir')")
+    page.click("[aria-label='Remove style: Film noir']")
+    page.press(PROMPT, "Control+End")
+    page.keyboard.type(", <lora:ink")
+    page.wait_for_selector(f"{SUGGESTED} .lora")
+    page.evaluate(AXE)
+    assert page.evaluate(VIOLATIONS_JS, {}) == []
+    page.click("#completions .lora")
+    assert page.input_value(PROMPT).endswith(", <lora:ink_wash_sdxl:1>")
+    page.keyboard.press("Control+Z")
+    assert page.input_value(PROMPT).endswith(", <lora:ink")
+    page.keyboard.press("Escape")
+
+    # The marks follow the text, its scrolling, and the width of the screen.
+    text = "(soft:1.2) {red|blue} [[fog, rain]] <lora:x:1>\n" * 20
+    page.fill(PROMPT, text)
+    kinds = page.evaluate(
+        "[...new Set([...document.querySelectorAll('.echo i')].map(i => i.className))]"
+    )
+    assert {"syntax weight-mark", "syntax array-mark", "syntax lora-mark"} <= {*kinds}
+    for size in (WIDE, {"width": 1920, "height": 1080}, PHONE):
+        page.set_viewport_size(size)
+        page.evaluate(f"document.querySelector('{PROMPT}').scrollTop = 60")
+        page.wait_for_function(f"({ECHO_JS})('{PROMPT}').every(Boolean)")
+        assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
+
+    # In the negative prompt, on a phone.
+    negative = "form.settings [name=negative]"
+    page.fill(negative, "")
+    page.focus(negative)
+    page.keyboard.type("some tag 9")
+    page.wait_for_selector(SUGGESTED)
+    box = page.locator("#completions").bounding_box()
+    assert box["x"] >= 0
+    assert box["x"] + box["width"] <= PHONE["width"]
+    assert page.locator("#completions li").first.bounding_box()["height"] >= 44
+    page.click("#completions li >> nth=0")
+    assert page.input_value(negative) == "some tag 90, "
+    page.keyboard.press("ArrowLeft")
+    page.keyboard.press("ArrowLeft")
+    page.keyboard.press("Control+ArrowUp")
+    assert page.input_value(negative) == "some tag (90:1.05), "
+
+    # An array is a job for each entry.
+    page.set_viewport_size(WIDE)
+    generate(page, "a [[small, big]] harbor", steps=1)
+    page.wait_for_selector("#results .thumb[title='a small harbor']")
+    page.wait_for_selector("#results .thumb[title='a big harbor']")
 
 
 def test_styles_dialog_promises_negative_words_only_with_that_field(page: Any) -> None:
@@ -380,5 +490,6 @@ def test_token_count_matches_python(page: Any, person: Callable[..., Any]) -> No
     ):
         page.fill(PROMPT, text)
         tokens = count_tokens(text.strip(), "SDXL")
-        assert page.inner_text(".tokens").startswith(f"≈ {tokens.used} of 75 tokens")
-        assert page.locator(".tokens.over").count() == (0 if tokens.fits else 1)
+        shown = page.inner_text(".tokens")
+        assert f"CLIP-L, CLIP-G≈ {tokens.used} of {75 * tokens.chunks} tokens" in shown
+        assert page.locator(".tokens .over").count() == (0 if tokens.fits else 1)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from comfy_ui.errors import ValidationError
-from comfy_ui.workflow.grid_axes import MAX_CELLS, expand, read_axis
+from comfy_ui.workflow.grid_axes import MAX_CELLS, array_axes, expand, read_axis
 from comfy_ui.workflow.presets.preset_store import get_preset
 
 SDXL = get_preset("sdxl")
@@ -124,3 +124,40 @@ def test_read_axis_any_text_returns_axis_or_validation_error(text: str, name: st
     except ValidationError:
         return
     assert 0 < len(axis.values) == len(axis.labels) <= MAX_CELLS
+
+
+def test_array_axes_make_every_combination_of_both_prompts() -> None:
+    preset = get_preset("sdxl")
+    values = {
+        "prompt": "[[red, green]] fox, [[red, green]] sky",
+        "negative": "[[, blurry]]",
+        "seed": 7,
+    }
+    axes = array_axes(preset, values)
+    cells = expand(preset, values, axes)
+    assert [(cell["prompt"], cell["negative"]) for cell in cells] == [
+        ("red fox, red sky", ""),
+        ("green fox, green sky", ""),
+        ("red fox, red sky", "blurry"),
+        ("green fox, green sky", "blurry"),
+    ]
+    assert {cell["seed"] for cell in cells} == {7}
+
+
+def test_array_axes_of_brackets_without_a_comma_are_none() -> None:
+    assert array_axes(SDXL, {"prompt": "[[fox]], [a, b], [[]]"}) == []
+
+
+def test_expand_of_three_axes_has_the_first_across() -> None:
+    preset = get_preset("sdxl")
+    values = {"prompt": "[[a, b]] [[c, d]]", "seed": 7}
+    cells = expand(
+        preset, values, [read_axis(preset, "steps", "1, 2"), *array_axes(preset, values)]
+    )
+    assert [(cell["prompt"], cell["steps"]) for cell in cells[:4]] == [
+        ("a c", 1),
+        ("a c", 2),
+        ("a d", 1),
+        ("a d", 2),
+    ]
+    assert len(cells) == 8

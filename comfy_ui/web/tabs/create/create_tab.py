@@ -26,7 +26,7 @@ from .live_preview import LivePreview
 from .model_browser import ModelBrowser
 from .one_press import OnePress
 from .own_presets import OwnPresets, own_defaults
-from .prompt.completion import Completion
+from .prompt.prompt_completion import Completion
 from .prompt.prompt_tools import PromptTools
 from .reuse_settings import recall
 

@@ -8,6 +8,7 @@ form a moment after the press.
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
@@ -22,6 +23,7 @@ from ....storage.records import JobError, JobRequest, JobStatus, LibraryItem
 from ....workflow.fields.field_types import MODEL_ROLES
 from ....workflow.prepare import value_notices
 from ....workflow.presets.schema import Preset
+from ....workflow.prompt_arrays import PromptArray, prompt_arrays
 from ...auth.access import Access
 from ...components import preset_form
 from ...components.html import Html, el, rough_duration
@@ -84,14 +86,13 @@ class GenerateHandler:
         response = GenerateResponse()
         try:
             preset = self._services.catalog.chosen(draft.preset).preset
-            if draft.grid:
-                response.job, cells = await self._grid(draft, request)
-                response.notice = await asyncio.to_thread(_notices, preset, cells)
-            else:
-                requests = list(series(draft, preset))
-                for one in (
-                    reversed(requests) if draft.front else requests
-                ):  # each goes before the others
+            requests = [draft] if draft.grid else list(series(draft, preset))
+            # At the front, each goes before the others.
+            for one in reversed(requests) if draft.front else requests:
+                if draft.grid or _arrays(draft, preset):
+                    response.job, cells = await self._grid(one, request)
+                    response.notice = await asyncio.to_thread(_notices, preset, cells)
+                else:
                     job_request = await self.job_request(one, request)
                     response.job = (await self._services.jobs.submit(job_request)).id
                     response.notice = _notices(preset, [job_request.values])
@@ -120,7 +121,8 @@ class GenerateHandler:
             return JSONResponse(EstimateResponse().model_dump(), headers=PRIVATE)
         response = EstimateResponse()
         if estimate.run_s is not None:
-            response.texts.append(f"About {rough_duration(estimate.run_s * draft.times)}")
+            times = draft.times * math.prod(len(a.entries) for a in _arrays(draft, preset))
+            response.texts.append(f"About {rough_duration(estimate.run_s * times)}")
         if estimate.starts_in_s is not None and estimate.starts_in_s >= _SOON_S:
             response.texts.append(starts_in(estimate.starts_in_s))
             response.changes = True
@@ -185,6 +187,13 @@ class GenerateHandler:
             return await self._services.library.item(item_id, user_id)
         except ValidationError:
             return None
+
+
+def _arrays(draft: FormState, preset: Preset) -> list[PromptArray]:
+    """The arrays in the form's prompts, which make a grid of a press."""
+    negative = preset.by_role("negative")
+    texts = [draft.prompt, draft.values.get(negative.id) if negative else None]
+    return [array for text in texts if isinstance(text, str) for array in prompt_arrays(text)]
 
 
 def _notices(preset: Preset, cells: Iterable[Mapping[str, Any]]) -> Html:

@@ -6,6 +6,7 @@ import asyncio
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
 from starlette.requests import Request
@@ -15,7 +16,7 @@ from starlette.routing import Route
 from ....errors import ValidationError
 from ....protocol.object_info import NodeRegistry
 from ....storage.records import GridAxis
-from ....workflow.grid_axes import ParamAxis, expand, read_axis
+from ....workflow.grid_axes import ParamAxis, array_axes, expand, read_axis
 from ....workflow.presets.preset_store import Preset, resolve_values
 from ...auth.access import Access
 from ...components import preset_form
@@ -36,20 +37,28 @@ class GridCells:
 
 
 def grid(preset: Preset, values: Mapping[str, Any], varied: Sequence[tuple[str, str]]) -> GridCells:
-    """Build the cells from ``asked`` (see :attr:`.form_state.FormState.grid`) and ``values``.
+    """Build the cells from the ``varied`` params (:attr:`.form_state.FormState.grid`) and arrays.
+
+    Arrays in the prompts of ``values`` are further axes.
 
     Raises:
         ValidationError: an axis cannot be parsed, or there are too many cells.
     """
     rng = random.Random()
     axes = [read_axis(preset, name, text, rng=rng) for name, text in varied]
+    axes += array_axes(preset, values)
     cells = expand(preset, values, axes, rng=rng)
-    sides = [_side(axis) for axis in axes]
-    return GridCells(sides[0], sides[1] if len(sides) > 1 else None, tuple(cells))
+    across, *others = axes
+    return GridCells(
+        GridAxis(across.label, across.labels), _together(others) if others else None, tuple(cells)
+    )
 
 
-def _side(axis: ParamAxis) -> GridAxis:
-    return GridAxis(axis.label, axis.labels)
+def _together(axes: Sequence[ParamAxis]) -> GridAxis:
+    """Return the side of the sheet that several axes share, in the order of :func:`.expand`."""
+    label = " · ".join(dict.fromkeys(axis.label for axis in axes))
+    labels = [" · ".join(filter(None, combined)) for combined in product(*(a.labels for a in axes))]
+    return GridAxis(label, tuple(labels))
 
 
 def routes(services: Services, access: Access) -> list[Route]:

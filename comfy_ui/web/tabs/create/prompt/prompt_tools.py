@@ -128,8 +128,9 @@ def words_bar(catalog: PresetCatalog, *, sees: bool = False) -> Html:
 
     ``sees``: a model that describes images is available.
     """
-    families = {entry.preset.id: find_family(entry.preset.family) for entry in catalog.entries}
-    limits = {name: [f.encoder, f.limit, f.chunk or 0] for name, f in families.items()}
+    limits = {
+        entry.preset.id: find_family(entry.preset.family).encoders for entry in catalog.entries
+    }
     return render(
         "create_tab.html",
         "prompt_bar",

@@ -54,9 +54,9 @@ class Completion:
         self._access = access
         self._listed: tuple[NodeRegistry, list[str]] | None = None
         self._tags = _TagFiles(services.settings.tags_dir, now)
-        self._styles = _Cached(self._style_names, 10, now)
-        self._wildcards = _Cached(self._wildcard_names, 10, now)
-        self._embeddings = _Cached(self._embedding_names, 60, now)
+        self._styles = _TimedCache(self._style_names, 10, now)
+        self._wildcards = _TimedCache(self._wildcard_names, 10, now)
+        self._embeddings = _TimedCache(self._embedding_names, 60, now)
 
     def routes(self) -> list[Route]:
         """Return the routes, for ``app_kwargs`` of Gradio's ``launch``."""
@@ -116,7 +116,7 @@ class Completion:
             return []  # asked again after the cache's time
 
 
-class _Cached(Generic[T]):
+class _TimedCache(Generic[T]):
     """A value that is loaded again when it is older than ``seconds`` and asked for."""
 
     def __init__(
@@ -143,7 +143,7 @@ class _TagFiles:
         self._folder = folder
         self._stamps: object = ()
         self._index = TagIndex()
-        self._checked = _Cached(self._load, 5, now)
+        self._checked = _TimedCache(self._load, 5, now)
 
     async def get(self) -> TagIndex:
         return await self._checked.get()

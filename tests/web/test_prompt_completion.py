@@ -13,7 +13,7 @@ from starlette.applications import Starlette
 
 from comfy_ui.errors import ComfyUIOfflineError
 from comfy_ui.web.auth.access import COOKIE, Access, AccessMode
-from comfy_ui.web.tabs.create.prompt.completion import Completion
+from comfy_ui.web.tabs.create.prompt.prompt_completion import Completion
 
 LORAS = ["style/ink_wash.safetensors", "a/same.safetensors", "b/same.safetensors"]
 REGISTRY = {"LoraLoader": SimpleNamespace(inputs={"lora_name": SimpleNamespace(choices=LORAS)})}
