@@ -56,20 +56,26 @@ def status(arguments: argparse.Namespace, settings: Settings) -> int:
 
 
 def users(arguments: argparse.Namespace, settings: Settings) -> int:
-    """List, add or remove users who may log in."""
+    """List, add, invite or remove users who may log in."""
     from ..features import require_feature
 
     require_feature("ui")
     from ..web.auth.accounts import ACCOUNTS_FILE, Accounts, Role
     from ..web.auth.api_keys import ApiKeys
+    from ..web.auth.invitations import Invitations
 
     accounts = Accounts(settings.data_dir / ACCOUNTS_FILE)
     if arguments.remove is not None or arguments.add not in {None, *accounts.names()}:
         # A new user of an old name must not find the keys of the previous one in use.
         ApiKeys(settings.data_dir).revoke_all(arguments.remove or arguments.add)
+    role = Role.ADMIN if arguments.admin else Role.USER
+    if arguments.invite is not None:
+        code = Invitations(accounts, settings.data_dir).create(role)
+        print(f"{arguments.invite.rstrip('/')}/#invitation={code}")
+        return 0
     if arguments.add is not None:
         password = sys.stdin.readline().rstrip("\n") if not sys.stdin.isatty() else getpass()
-        accounts.add(arguments.add, password, Role.ADMIN if arguments.admin else Role.USER)
+        accounts.add(arguments.add, password, role)
     elif arguments.remove is not None and not accounts.remove(arguments.remove):
         names = [*accounts.names()]
         raise ValidationError(

@@ -168,11 +168,16 @@ def _parser() -> argparse.ArgumentParser:
     sub = add(
         "users",
         app_commands.users,
-        "List, add or remove users who may log in. Adding one asks for the password.",
+        "List, add, invite or remove users who may log in. Adding one asks for the password.",
     )
     change = sub.add_mutually_exclusive_group()
     change.add_argument("--add", metavar="NAME", help="add a user, or change the password")
     change.add_argument("--remove", metavar="NAME", help="remove a user")
+    change.add_argument(
+        "--invite",
+        metavar="URL",
+        help="print a link below the address of the page with which one person creates a login",
+    )
     sub.add_argument("--admin", action="store_true", help="give the user admin rights")
     _data_dir(sub)
 

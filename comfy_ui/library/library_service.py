@@ -374,6 +374,10 @@ class LibraryService:
                 logger.warning("Deleted results could not be purged: %s", error)
             await asyncio.sleep(_PURGE_INTERVAL_S)
 
+    async def user_ids(self) -> list[str]:
+        """Return the ids of all users with stored jobs."""
+        return await self._jobs.user_ids()
+
     async def _purge(self) -> None:
         await self._purge_results()
         for user_id in await self._jobs.user_ids():

@@ -29,6 +29,7 @@ from .auth.access import Access, AccessMode, IdentityMiddleware, load_secret, mo
 from .auth.api_keys import ApiKeys
 from .auth.logins import checker, hub_admins, logins_of
 from .auth.oauth import provider_of
+from .auth.remembered_logins import RememberedLogins
 from .event_queue import log_tracebacks, skip_needless_work
 from .http.connection_limits import limit_connections
 from .http.handlers import not_understood
@@ -44,6 +45,7 @@ from .server_choice import choose
 from .services import Services
 from .share_link import ALIVE_PATH, ShareLink, alive_route, gradio_tunnel, probe
 from .tab import PageContext
+from .tabs.account_panel import INVITATION_PATH
 from .theme import first_script, head, script_hashes, theme
 
 __all__ = ["launch"]
@@ -69,7 +71,14 @@ def launch(settings: Settings, *, block: bool = True) -> Any:
     provider = provider_of(os.environ) if mode is AccessMode.SPACE and not accounts else None
     owners = hub_admins(settings, os.environ) if provider else ()
     keys = ApiKeys(settings.data_dir)
-    access = Access(mode, load_secret(settings.data_dir), accounts, keys=keys, hub_admins=owners)
+    access = Access(
+        mode,
+        load_secret(settings.data_dir),
+        accounts,
+        keys=keys,
+        remembered=RememberedLogins(accounts, settings.data_dir),
+        hub_admins=owners,
+    )
     share, word = None, secrets.token_urlsafe(16)
     if settings.share and mode is AccessMode.SHARED:
         here = "127.0.0.1" if settings.host in {"0.0.0.0", "::"} else settings.host  # noqa: S104
@@ -88,7 +97,7 @@ def launch(settings: Settings, *, block: bool = True) -> Any:
         AccessMiddleware,
         access=access,
         ours=routes,
-        open_paths=[ALIVE_PATH],
+        open_paths=[ALIVE_PATH, INVITATION_PATH],
         ready=services.connection.wait_ready,
     )
     failed: list[ComfyHeadlessError] = []

@@ -36,6 +36,7 @@ _SCRIPTS = (
     "workflows_tab.js",
     "dropped_files.js",
     "mask_painter.js",
+    "account.js",
     "model_downloads.js",
     "prompt_marks.js",
     "prompt_tools.js",

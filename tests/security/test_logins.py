@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +15,7 @@ import pytest
 
 from comfy_ui.web.auth import logins
 from comfy_ui.web.auth.accounts import ACCOUNTS_FILE, Accounts, Role
+from comfy_ui.web.auth.remembered_logins import LOGIN_COOKIE
 from tests.security.support import GRADIO, PASSWORDS, PageClient, served
 
 pytestmark = [pytest.mark.slow, *GRADIO]
@@ -83,3 +85,88 @@ def test_session_ends_with_a_new_password_and_with_the_account(page: Any, folder
         assert accounts.remove("viktor")
         accounts.add("viktor", "another viktor", Role.ADMIN)
         assert statuses() == [401, 401]
+
+
+def post(client: httpx.Client, path: str, **data: str) -> httpx.Response:
+    return client.post(path, json=data)
+
+
+def status(page: Any, *, cookie: tuple[str, str] | None = None) -> int:
+    """The status of a page that needs a login, for a browser that has only this cookie."""
+    url = f"http://127.0.0.1:{page.server_port}/account"
+    return httpx.get(url, cookies=dict([cookie]) if cookie else {}, trust_env=False).status_code
+
+
+def invite(admin: httpx.Client, **data: str) -> str:
+    html = post(admin, "/account/invite", **data).json()["html"]
+    return re.findall(r'data-invitation="([^"]+)"', html)[0]
+
+
+def test_invitation_creates_one_login_that_its_admin_can_change_and_remove(page: Any) -> None:
+    with PageClient.open(page, "anna") as anna, PageClient.open(page) as stranger:
+        code = invite(anna.client)
+        new = {"code": code, "username": "wanda", "password": "short"}
+        assert "8 characters" in post(stranger.client, "/invitation", **new).json()["error"]
+        taken = new | {"username": "anna", "password": "long enough"}
+        assert "taken" in post(stranger.client, "/invitation", **taken).json()["error"]
+        new["password"] = "long enough"
+        assert post(stranger.client, "/invitation", **new).status_code == 200
+        assert "no longer" in post(stranger.client, "/invitation", **new).json()["error"]
+        assert login(stranger.client, "wanda", "long enough") == 200
+        assert post(stranger.client, "/account/invite").status_code == 422  # for admins only
+
+        user = {"name": "wanda", "role": "admin"}
+        assert "Make user" in post(anna.client, "/account/user", **user).json()["html"]
+        assert post(stranger.client, "/account/invite").status_code == 200
+        own = {"name": "anna", "role": "none"}
+        assert "own role" in post(anna.client, "/account/user", **own).json()["error"]
+        assert post(anna.client, "/account/user", name="wanda", role="none").status_code == 200
+        assert stranger.client.get("/account").status_code == 401
+
+
+def test_invitation_taken_back_or_guessed_is_refused(page: Any) -> None:
+    with PageClient.open(page, "anna") as anna, PageClient.open(page) as stranger:
+        code = invite(anna.client, role="admin")
+        html = anna.client.get("/account").json()["html"]
+        *_, open_id = re.findall(r'data-do="take-back" data-id="([^"]+)"', html)
+        assert code not in html
+        post(anna.client, "/account/take-back", id=open_id)
+        for tried in (code, open_id, ""):
+            new = {"code": tried, "username": "eve", "password": "long enough"}
+            assert "no longer" in post(stranger.client, "/invitation", **new).json()["error"]
+
+
+def test_remembered_login_outlasts_the_session_and_ends_with_logout_or_a_new_password(
+    page: Any, folder: Path
+) -> None:
+    Accounts(folder / "data" / ACCOUNTS_FILE).add("ron", "ron's password", Role.USER)
+    form = {"username": "ron", "password": "ron's password"}
+
+    def remembered() -> tuple[str, str]:
+        with PageClient.open(page) as browser:
+            assert browser.client.post("/login?remember=1", data=form).status_code == 200
+            (cookie,) = [c for c in browser.client.cookies.jar if c.name == LOGIN_COOKIE]
+        assert cookie.has_nonstandard_attr("HttpOnly")
+        assert cookie.value
+        return cookie.name, cookie.value
+
+    assert status(page) == 401
+    first, second = remembered(), remembered()
+    assert status(page, cookie=first) == status(page, cookie=second) == 200
+    url = f"http://127.0.0.1:{page.server_port}"
+    ended = httpx.get(f"{url}/logout", cookies=dict([first]), trust_env=False)
+    assert f"{LOGIN_COOKIE}=; Max-Age=0" in str(ended.headers.get_list("set-cookie"))
+    assert status(page, cookie=first) == 401
+    assert status(page, cookie=second) == 200
+    with httpx.Client(base_url=url, cookies=dict([second]), trust_env=False) as client:
+        new = {"current": "a guess", "password": "the new password"}
+        assert "wrong" in post(client, "/account/password", **new).json()["error"]
+        new["current"] = form["password"]
+        answer = post(client, "/account/password", **new).json()
+    assert answer == {"username": "ron", "remembered": True}
+    assert status(page, cookie=second) == 401
+    form["password"] = "the new password"
+    third = remembered()
+    with httpx.Client(base_url=url, cookies=dict([third]), trust_env=False) as client:
+        assert client.post("/account/log-out", json={"everywhere": True}).status_code == 200
+    assert status(page, cookie=third) == 401

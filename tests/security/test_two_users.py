@@ -75,6 +75,8 @@ def test_connect_form_is_visible_for_admins_only(chromium: Any, url: str) -> Non
             page.get_by_role("tab", name="Status").click()
             page.wait_for_selector("#presets .panel")
         anna.wait_for_selector("#connect", state="visible")
+        anna.wait_for_selector(".users [data-do=change-user][data-name=vera]")
+        assert vera.locator(".users").count() == 0
         assert vera.locator("#connect:visible, #address:visible").count() == 0
         for address, message in (
             ("http://169.254.169.254", "No ComfyUI answers at http://169.254.169.254."),
@@ -91,3 +93,42 @@ def test_connect_form_is_visible_for_admins_only(chromium: Any, url: str) -> Non
         assert engine.url not in vera.content()
         for page in (anna, vera):
             page.context.close()
+
+
+def test_invited_user_creates_a_login_changes_the_password_and_stays_logged_in(
+    chromium: Any, url: str
+) -> None:
+    anna = open_page_as(chromium, url, "anna", browsers.WIDE)
+    anna.get_by_role("tab", name="Status").click()
+    anna.click("[data-do=invite][data-role=user]")
+    link = anna.inner_text("[data-invitation]")
+    anna.context.close()
+
+    browser = chromium.new_context(viewport=browsers.PHONE, has_touch=True)
+    page = browser.new_page()
+    page.goto(link)
+    page.wait_for_selector(".invited:visible")
+    page.fill("[name=username]", "wanda")
+    page.fill("[name=password]", "short")
+    page.check("[name=remember]")
+    page.tap("form button")
+    assert not page.evaluate("document.querySelector('[name=password]').validity.valid")
+    page.fill("[name=password]", "wanda's password")
+    page.tap("form button:text-is('Create login')")
+    page.wait_for_selector("#prompt textarea")
+    page.get_by_role("tab", name="Status").tap()
+    page.tap("[data-account] summary")
+    page.fill("[data-form=password] [name=current]", "wanda's password")
+    page.fill("[data-form=password] [name=password]", "another password")
+    page.tap("[data-form=password] button")
+    page.wait_for_selector("#toast:has-text('Password changed')")
+    assert page.evaluate("document.documentElement.scrollWidth") <= browsers.PHONE["width"]
+    for cookie in browser.cookies():  # as when the browser or the app is restarted
+        if cookie["name"].startswith("access-token"):
+            browser.clear_cookies(name=cookie["name"])
+    page.reload()
+    page.wait_for_selector("#prompt textarea")
+    page.tap(".top a[href='logout']")
+    page.wait_for_selector(".login form")
+    assert not page.is_visible(".invited")
+    browser.close()

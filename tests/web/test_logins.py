@@ -51,10 +51,10 @@ async def test_logins_of_share_with_auth_creates_that_admin_only(
     assert lines == []
 
 
-def test_logins_of_share_with_stored_accounts_adds_none(tmp_path: Path) -> None:
-    Accounts(tmp_path / "accounts.json").add("vera", "long enough", Role.USER)
+def test_logins_of_share_with_a_stored_admin_adds_none(tmp_path: Path) -> None:
+    Accounts(tmp_path / "accounts.json").add("anna", "long enough", Role.ADMIN)
     accounts, lines = logins(tmp_path, share=True)
-    assert accounts.names() == {"vera": Role.USER}
+    assert accounts.names() == {"anna": Role.ADMIN}
     assert lines == []
 
 
@@ -74,3 +74,10 @@ async def test_checker_after_five_wrong_passwords_is_429(tmp_path: Path) -> None
     with pytest.raises(HTTPException) as caught:
         await check("anna", "secret")
     assert caught.value.status_code == 429
+
+
+def test_logins_of_share_without_a_stored_admin_adds_one_and_no_guest(tmp_path: Path) -> None:
+    Accounts(tmp_path / "accounts.json").add("vera", "long enough", Role.USER)
+    accounts, lines = logins(tmp_path, share=True)
+    assert accounts.names() == {"vera": Role.USER, "admin": Role.ADMIN}
+    assert len(lines) == 1

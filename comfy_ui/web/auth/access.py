@@ -13,7 +13,7 @@ import ipaddress
 import os
 import secrets
 import time
-from collections.abc import Callable, Collection, Mapping, MutableMapping
+from collections.abc import Callable, Collection, Iterable, Mapping, MutableMapping
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
@@ -35,8 +35,10 @@ from .login_limits import network_of
 from .login_sessions import LoginSessions
 from .oauth import said_by
 from .rate_limit import RateLimit, RateLimiter
+from .remembered_logins import LOGIN_COOKIE, REMEMBERED_S, RememberedLogins
 
 __all__ = [
+    "LOGIN_USER",
     "TABLE",
     "Access",
     "AccessMode",
@@ -63,12 +65,15 @@ Action = Literal[
     "import_folder",  # from a folder of this machine into the user's library
     "manage_keys",  # create and revoke the user's own API keys
     "use_webhooks",  # have the ends of the user's own jobs told to an address
+    "manage_users",  # invite and remove users, and change their roles
 ]
 
 COOKIE: Final = "comfy_ui_browser"
 SESSION_HEADER: Final = "mcp-session-id"
 HUB_OWNER: Final = "hub:"
 """Beginning of the owner of an API key who logs in with Hugging Face."""
+LOGIN_USER: Final = "user:"
+"""Beginning of the ``user_id`` of a login."""
 _KEY_SCOPE: Final = "comfy_ui.api_key"
 _YEAR_S: Final = 365 * 86400
 _KEY_BYTES: Final = 32
@@ -123,6 +128,7 @@ TABLE: Final[Mapping[Action, Mapping[AccessMode, Role | None]]] = {
     },
     "manage_keys": _in_all_modes(Role.USER),
     "use_webhooks": _in_all_modes(Role.USER),
+    "manage_users": _in_all_modes(Role.ADMIN),
 }
 """The lowest role that may do it; None: not permitted."""
 
@@ -216,6 +222,7 @@ class Access:
         secret: signs identities and file names.
         accounts: the logins; without any, no login is required.
         keys: the API keys of programs.
+        remembered: the logins of browsers that stay logged in.
         hub_admins: Hugging Face names that are admins here (see :mod:`.oauth`).
         paces: rate limits for users.
         now: a monotonic clock, in seconds.
@@ -228,6 +235,7 @@ class Access:
         accounts: Accounts | None = None,
         *,
         keys: ApiKeys | None = None,
+        remembered: RememberedLogins | None = None,
         hub_admins: Collection[str] = (),
         paces: Mapping[Action, RateLimit] = PACES,
         now: Callable[[], float] = time.monotonic,
@@ -235,6 +243,7 @@ class Access:
         self.mode = mode
         self.accounts = accounts if accounts is not None else Accounts()
         self.keys = keys if keys is not None else ApiKeys()
+        self.remembered = remembered
         self._secret = secret
         self._browsers = Signer(secret, salt="comfy-ui browser", digest_method=_DIGEST)
         self._old_files = URLSafeSerializer(
@@ -309,6 +318,14 @@ class Access:
         """Return the name that a request has logged in with, if it has."""
         return _user(Request(scope))
 
+    def remembered_login(self, scope: MutableMapping[str, Any]) -> tuple[str, str] | None:
+        """Return the token and the name of a browser that stays logged in."""
+        if self.remembered is None:
+            return None
+        token = Request(scope).cookies.get(LOGIN_COOKIE, "")
+        name = self.remembered.name(token) if token else None
+        return (token, name) if name is not None else None
+
     def hub_name(self, request: Any) -> str | None:
         """Return the Hugging Face name of a request's user; Spaces only."""
         return said_by(request, time.time()) if self.mode is AccessMode.SPACE else None
@@ -333,7 +350,7 @@ class Access:
         if user == ADMIN_LOGIN or (user is None and self.role(request) is Role.ADMIN):
             return LOCAL_USER_ID
         if user and user != GUEST:
-            return f"user:{user}"
+            return f"{LOGIN_USER}{user}"
         if user is None and (name := self.hub_name(request)):
             return f"hub:{name.lower()}"
         for signed in (request.cookies.get(COOKIE), request.headers.get(SESSION_HEADER)):
@@ -506,7 +523,7 @@ class IdentityMiddleware:
     """Give each browser its signed cookies, and keep the sessions of the logins.
 
     A browser gets its identity when it loads the page (shared modes only), and the mark of a known
-    device when it logs in.
+    device when it logs in; with ``POST /login?remember=1``, it also stays logged in.
     """
 
     def __init__(self, app: Any, access: Access) -> None:
@@ -516,35 +533,57 @@ class IdentityMiddleware:
     async def __call__(self, scope: MutableMapping[str, Any], receive: Any, send: Any) -> None:
         if scope["type"] == "lifespan":
             scope["app"].tokens = LoginSessions(self._access.accounts)
-        new_cookie = self._new_cookie(scope) if scope["type"] == "http" else None
-        if new_cookie is None:
+        new_cookies = self._new_cookies(scope) if scope["type"] == "http" else None
+        if new_cookies is None:
             await self._app(scope, receive, send)
             return
 
-        async def send_with_cookie(message: MutableMapping[str, Any]) -> None:
-            if message["type"] == "http.response.start" and (cookie := new_cookie()):
-                header = f"{cookie}; Path=/; HttpOnly; Max-Age={_YEAR_S}{self._scope_of(scope)}"
-                headers = [*message.get("headers", []), (b"set-cookie", header.encode("latin-1"))]
-                message["headers"] = headers
+        async def send_with_cookies(message: MutableMapping[str, Any]) -> None:
+            if message["type"] == "http.response.start":
+                common = f"; Path=/; HttpOnly{self._scope_of(scope)}"
+                message["headers"] = [
+                    *message.get("headers", []),
+                    *(
+                        (b"set-cookie", f"{cookie}; Max-Age={seconds}{common}".encode("latin-1"))
+                        for cookie, seconds in new_cookies()
+                    ),
+                ]
             await send(message)
 
-        await self._app(scope, receive, send_with_cookie)
+        await self._app(scope, receive, send_with_cookies)
 
-    def _new_cookie(self, scope: Mapping[str, Any]) -> Callable[[], str | None] | None:
-        """Return what creates the cookie of the response to a request."""
+    def _new_cookies(
+        self, scope: MutableMapping[str, Any]
+    ) -> Callable[[], Iterable[tuple[str, int]]] | None:
+        """Return what creates the cookies of the response to a request, each with its age."""
         access = self._access
-        is_login = scope["method"] == "POST" and scope["path"].rstrip("/") == "/login"
-        if not is_login and (access.mode is AccessMode.LOCAL or not _is_page(scope)):
+        path, is_post = scope["path"].rstrip("/"), scope["method"] == "POST"
+        if is_post and path == "/login":
+            return self._login_cookies(scope)
+        if path == "/logout":
+            return lambda: [(f"{LOGIN_COOKIE}=", 0)]
+        if access.mode is AccessMode.LOCAL or not _is_page(scope):
             return None
-        cookies = _cookies(dict(scope["headers"]).get(b"cookie", b"").decode("latin-1"))
-        if is_login:
-            address = (scope.get("client") or ("",))[0]
-            request = LoginRequest(access.accounts, access.sign, address, cookies)
-            CURRENT.set(request)
-            return request.cookie
-        if access.browser(cookies.get(COOKIE)):
+        if access.browser(_cookies(scope).get(COOKIE)):
             return None
-        return lambda: f"{COOKIE}={access.new_cookie()}"
+        return lambda: [(f"{COOKIE}={access.new_cookie()}", _YEAR_S)]
+
+    def _login_cookies(
+        self, scope: MutableMapping[str, Any]
+    ) -> Callable[[], Iterable[tuple[str, int]]]:
+        access = self._access
+        address = (scope.get("client") or ("",))[0]
+        login = LoginRequest(access.accounts, access.sign, address, _cookies(scope))
+        CURRENT.set(login)
+        remember = access.remembered if scope.get("query_string") == b"remember=1" else None
+
+        def cookies() -> Iterable[tuple[str, int]]:
+            if (device := login.cookie()) is not None:
+                yield device, _YEAR_S
+            if remember is not None and (token := remember.remember(login.name)) is not None:
+                yield f"{LOGIN_COOKIE}={token}", REMEMBERED_S
+
+        return cookies
 
     def _scope_of(self, scope: Mapping[str, Any]) -> str:
         if self._access.mode is AccessMode.SPACE:
@@ -559,8 +598,9 @@ def _is_page(scope: Mapping[str, Any]) -> bool:
     return scope["method"] == "GET" and b"text/html" in dict(scope["headers"]).get(b"accept", b"")
 
 
-def _cookies(header: str) -> dict[str, str]:
-    """Return the cookies in a header; none if it is malformed."""
+def _cookies(scope: Mapping[str, Any]) -> dict[str, str]:
+    """Return the cookies of a request; none if the header is malformed."""
+    header = dict(scope["headers"]).get(b"cookie", b"").decode("latin-1")
     try:
         return {name: cookie.value for name, cookie in SimpleCookie(header).items()}
     except CookieError:

@@ -115,6 +115,10 @@ class Accounts:
         account = self._all().get(name)
         return account.role if account else Role.ANONYMOUS
 
+    def stored(self) -> dict[str, Role]:
+        """Return the names in the file with their roles."""
+        return {name: account.role for name, account in self._read().items()}
+
     def add(self, name: str, password: str, role: Role) -> None:
         """Add an account to the file, or change it.
 
@@ -125,6 +129,19 @@ class Accounts:
         if name in {GUEST, ADMIN_LOGIN}:
             raise ValidationError(f"'{name}' is a login that --share creates.")
         self._write({**self._read(), _name(name): _hashed(_password(password), role)})
+
+    def set_role(self, name: str, role: Role) -> bool:
+        """Change the role of an account in the file; False if there is none.
+
+        Raises:
+            StorageError: the file cannot be written.
+        """
+        accounts = {**self._read()}
+        if name not in accounts:
+            return False
+        accounts[name] = accounts[name].model_copy(update={"role": role})
+        self._write(accounts)
+        return True
 
     def remove(self, name: str) -> bool:
         """Remove an account from the file; False if there is none."""

@@ -35,7 +35,8 @@ class LoginRequest:
         self._sign = sign
         self._address = address
         self._cookies = cookies
-        self._name = ""
+        self.name = ""
+        """The name that the request has logged in as."""
 
     def caller(self, name: str) -> Caller:
         """Return the origin of an attempt to log in as ``name``."""
@@ -47,15 +48,15 @@ class LoginRequest:
 
     def succeeded(self, name: str) -> None:
         """Remember the name that the request has logged in as."""
-        self._name = name
+        self.name = name
 
     def cookie(self) -> str | None:
         """Return the cookie for a browser that has just logged in, ``name=value``."""
-        if not self._name:
+        if not self.name:
             return None
-        device = self.caller(self._name).device or secrets.token_hex(16)
-        signature = self._signature(self._name, device)
-        return signature and f"{self._cookie_name(self._name)}={device}.{signature}"
+        device = self.caller(self.name).device or secrets.token_hex(16)
+        signature = self._signature(self.name, device)
+        return signature and f"{self._cookie_name(self.name)}={device}.{signature}"
 
     def _cookie_name(self, name: str) -> str:
         return f"comfy_ui_device_{self._sign(f'device of {name}')[:16]}"

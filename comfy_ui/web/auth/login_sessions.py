@@ -44,6 +44,12 @@ class LoginSessions(MutableMapping[str, str]):
     def __delitem__(self, token: str) -> None:
         del self._sessions[token]
 
+    def end_all(self, name: str) -> None:
+        """End all sessions of a name."""
+        for token, (other, _) in [*self._sessions.items()]:
+            if other == name:
+                del self._sessions[token]
+
     def __iter__(self) -> Iterator[str]:
         return iter(self._sessions)
 

@@ -19,8 +19,8 @@ __all__ = ["checker", "hub_admins", "logins_of"]
 def logins_of(settings: Settings, mode: AccessMode, *, say: Callable[[str], None]) -> Accounts:
     """Return the accounts for this run, and announce each created password once.
 
-    ``--auth`` creates an admin. A share link without any other login creates ``admin`` and, to pass
-    on, ``guest``.
+    ``--auth`` creates an admin. A share link without an admin's login creates ``admin`` and, if
+    there is no other login, ``guest`` to pass on.
 
     Raises:
         ValidationError: the setting is not a valid login.
@@ -32,11 +32,11 @@ def logins_of(settings: Settings, mode: AccessMode, *, say: Callable[[str], None
         if not user or not password:
             raise ValidationError("The login must be USER:PASSWORD.")
         accounts.add_for_now(user, password, Role.ADMIN)
-    elif settings.share and mode is AccessMode.SHARED and not accounts:
-        for name, role, whose in (
-            (ADMIN_LOGIN, Role.ADMIN, "Your login"),
-            (GUEST, Role.USER, "Login for others"),
-        ):
+    elif settings.share and mode is AccessMode.SHARED:
+        created = [] if Role.ADMIN in accounts.names().values() else [(ADMIN_LOGIN, Role.ADMIN)]
+        created += [] if accounts else [(GUEST, Role.USER)]
+        for name, role in created:
+            whose = "Your login" if role is Role.ADMIN else "Login for others"
             password = secrets.token_urlsafe(9)
             accounts.add_for_now(name, password, role)
             say(f"{whose}: {name} / {password}")

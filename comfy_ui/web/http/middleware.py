@@ -180,6 +180,8 @@ class AccessMiddleware:
         if scope["path"].rstrip("/") == "/logout":
             # By default Gradio ends every session of that name, and guests share theirs.
             scope["query_string"] = b"all_session=false"
+            if (remembered := self._access.remembered_login(scope)) and self._access.remembered:
+                self._access.remembered.forget(remembered[0])
         await self._app(scope, receive, reply)
 
     async def _not_logged_in(self, scope: Message) -> JSONResponse | None:
@@ -205,7 +207,7 @@ class AccessMiddleware:
         return any(route.matches(scope)[0] is not Match.NONE for route in self._other_routes)
 
     async def _take_credentials(self, scope: Message) -> None:
-        """Turn HTTP Basic credentials or an API key into a login.
+        """Turn HTTP Basic credentials, an API key or a remembered login into a login.
 
         Programs send them with each request; Gradio only accepts the cookie of a login.
         """
@@ -217,12 +219,26 @@ class AccessMiddleware:
                 name = await self._name_of_basic(scope, credentials)
             case _:
                 name = None
+                if self._access.login_name(scope) is None:
+                    self._resume_login(scope)
         if name is not None and self._access.accounts:
-            app = scope["app"]
-            token = self._tokens.setdefault(name, secrets.token_urlsafe(32))
-            app.tokens[token] = name
-            cookie = f"access-token-{app.cookie_id}={token}"
-            MutableHeaders(scope=scope)["cookie"] = cookie
+            MutableHeaders(scope=scope)["cookie"] = self._log_in(scope, name, key=name)
+
+    def _resume_login(self, scope: Message) -> None:
+        remembered = self._access.remembered_login(scope)
+        if remembered is None:
+            return
+        token, name = remembered
+        headers = MutableHeaders(scope=scope)
+        # At the end: of two cookies with the same name, the later one counts.
+        headers["cookie"] = f"{headers['cookie']}; {self._log_in(scope, name, key=token)}"
+
+    def _log_in(self, scope: Message, name: str, *, key: str) -> str:
+        """Open a session of Gradio's, the same one for each ``key``, and return its cookie."""
+        app = scope["app"]
+        token = self._tokens.setdefault(key, secrets.token_urlsafe(32))
+        app.tokens[token] = name
+        return f"access-token-{app.cookie_id}={token}"
 
     async def _name_of_basic(self, scope: Message, encoded: str) -> str | None:
         if not self._access.accounts:

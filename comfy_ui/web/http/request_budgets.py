@@ -157,6 +157,10 @@ BUDGETS: Final = (
     _file("/robots.txt"),
     _file("/static/"),
     _file("/assets/"),
+    # Logins
+    _get("/account", per_caller=4),
+    _action("/account/", per_caller=2, total=16),
+    _action("/invitation", per_caller=2, total=8),
     # Our files
     _file("/manifest.json"),
     _file("/icons/"),

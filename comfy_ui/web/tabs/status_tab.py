@@ -22,6 +22,7 @@ from ..components.templates import error_notice, render
 from ..components.workflow_report import DownloadableFile, needs
 from ..preset_catalog import CatalogEntry, grouped
 from ..tab import PageContext, PageParts, Tab
+from .account_panel import AccountPanel, place_for_account
 from .api_keys_panel import ApiKeysPanel
 from .checkup import Checkup
 from .model_downloads import ModelDownloads, place_for_downloads
@@ -39,14 +40,15 @@ class StatusTab(Tab):
     def __init__(self, context: PageContext) -> None:
         super().__init__(context)
         self._share = context.share
+        self._account = AccountPanel(context.services, context.access, context.share)
         self._keys = ApiKeysPanel(context.access)
         self._webhook = WebhookPanel(context.services, context.access)
         self._downloads = ModelDownloads(context.services, context.access)
         self._checkup = Checkup(context.services, context.access)
 
     def routes(self) -> list[BaseRoute]:
-        """The routes of the model downloads, which the Workflows tab shows as well."""
-        return [*self._downloads.routes()]
+        """The routes of the account and of the model downloads, which Workflows shows as well."""
+        return [*self._account.routes(), *self._downloads.routes()]
 
     def build(self, parts: PageParts, /) -> None:
         """Create the components and connect them."""
@@ -73,6 +75,7 @@ class StatusTab(Tab):
                         html_attributes=gr.InputHTMLAttributes(autocomplete="off"),
                     )
                     button = gr.Button("Connect", elem_id="connect")
+                html_block(place_for_account(), elem_id="account")
                 keys = self._keys.build(parts)
                 webhook = self._webhook.build(parts)
                 self._checkup.build(parts)
