@@ -144,7 +144,13 @@ class Settings(BaseSettings):
     )
     llm_model: str | None = Field(
         default=None,
-        description="Model that enhances prompts; 'rules' uses the built-in rules instead.",
+        description="Model that enhances prompts; 'comfyui' uses a text encoder of ComfyUI "
+        "instead, 'rules' the built-in rules.",
+    )
+    llm_shares_gpu: bool = Field(
+        default=False,
+        description="The language model and ComfyUI share a GPU: ComfyUI frees its memory before "
+        "a prompt is enhanced, and Ollama unloads the model afterwards.",
     )
 
     log_level: Literal["debug", "info", "warning", "error"] = Field(

@@ -41,6 +41,7 @@ SAME_FLOOR = {
     ("workflow", "protocol"),  # node specs and outputs are words of the protocol
     ("client", "telemetry"),  # spans are recorded where the calls are made
     ("health", "client"),
+    ("prompts", "client"),  # an encoder of ComfyUI writes a prompt
     ("settings", "errors"),
     ("pictures", "errors"),
     ("worker_processes", "errors"),

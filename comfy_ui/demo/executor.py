@@ -346,6 +346,7 @@ class _Job:
             (self.extra_data or {}).get("extra_pnginfo") or {},
             step_s=self.executor.step_s,
             ignore_interrupts=self.faults.ignore_interrupts,
+            written_text=self.faults.written_text,
         )
         context.check()
         context.sleep(self.faults.node_s.get(class_type, 0.0))

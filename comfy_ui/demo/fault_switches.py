@@ -37,7 +37,10 @@ class Faults:
     """``POST /prompt`` answers this late, after the job was accepted."""
     node_s: Mapping[str, float] = field(default_factory=dict)
     """Nodes of these classes take so many seconds longer."""
+    written_text: str | None = None
+    """``TextGenerate`` writes this, up to its ``max_length`` in words."""
     text_metadata: bool = False
     """Texts of nodes carry their ``prompt_id``, as newer cores send them."""
     test_nodes: bool = False
-    """Lists and runs ``DemoSleep``, ``DemoRaise``, ``DemoText`` and the loops of newer cores."""
+    """Lists and runs ``DemoSleep``, ``DemoRaise``, ``DemoText``, ``TextGenerate`` (which writes no
+    more than the rules could) and the loops of newer cores."""

@@ -450,7 +450,7 @@ def _language_model(facts: LanguageModelFacts, hints: Mapping[str, str]) -> Judg
         case "none":
             yield (
                 _NOTE,
-                "Enhance uses the built-in rules: there is no language model.",
+                "Enhance uses ComfyUI's text encoder or the rules: there is no language model.",
                 "Start Ollama or LM Studio, or set OPENAI_BASE_URL.",
             )
         case "failed":

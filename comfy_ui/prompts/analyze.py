@@ -16,9 +16,9 @@ from ..workflow.presets.preset_store import Preset, list_presets
 from ._sync import run_sync
 from .draft import Kind
 from .language_models.instructions import ANALYSIS_FIELDS, analysis_question
-from .language_models.llm import complete_answer
 from .language_models.llm_output import Rejected, read_fields
 from .language_models.model_choice import DEFAULT_TIMEOUT_S, RULES, LanguageModel, find_model
+from .language_models.sources import complete_answer
 from .protected_spans import PartKind, protected_parts, remove_quotes
 from .rules.vocabulary import mentioned_aspects, subject_of, subject_words, vocabulary, words
 from .rules.word_senses import clear_words

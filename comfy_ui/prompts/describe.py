@@ -7,17 +7,21 @@ import base64
 import io
 import time
 from pathlib import Path
-from typing import Final, TypedDict, Unpack
+from typing import TYPE_CHECKING, Final, TypedDict, Unpack
 
 from ..errors import LanguageModelError
 from ..pictures import open_picture, unusable
 from ._sync import run_sync
 from .draft import EnhancedPrompt
 from .language_models.instructions import description_question
-from .language_models.llm import complete_answer
 from .language_models.llm_output import Rejected, check_description, read_answer
-from .language_models.model_choice import LanguageModel, find_model, no_model
+from .language_models.model_choice import LanguageModel
+from .language_models.sources import complete_answer, default_timeout_s, find_source, no_source
+from .language_models.text_encoder import TextEncoder
 from .model_families import find_family
+
+if TYPE_CHECKING:
+    from ..client import ComfyClient, ComfyWSClient
 
 __all__ = ["DescribeOptions", "adescribe_image", "describe_image", "scaled_down"]
 
@@ -32,12 +36,16 @@ class DescribeOptions(TypedDict, total=False):
         family: as in :class:`EnhanceOptions`.
         model: as in :class:`EnhanceOptions`. On a local server the first vision model is used,
             unless this one is known to accept images.
-        timeout_s: seconds the model may take in all; 60 by default.
+        client: as in :class:`EnhanceOptions`; Qwen3-VL and Gemma describe images in ComfyUI.
+        shares_gpu: as in :class:`EnhanceOptions`.
+        timeout_s: seconds the model may take in all; 60 by default, and 120 in ComfyUI.
     """
 
     family: str
-    model: LanguageModel | str | None
-    timeout_s: float
+    model: LanguageModel | TextEncoder | str | None
+    client: ComfyClient | ComfyWSClient | None
+    shares_gpu: bool | None
+    timeout_s: float | None
 
 
 def describe_image(image: bytes | Path, **options: Unpack[DescribeOptions]) -> EnhancedPrompt:
@@ -64,18 +72,24 @@ async def _describe(
     image: bytes | Path,
     *,
     family: str = "",
-    model: LanguageModel | str | None = None,
-    timeout_s: float = _TIMEOUT_S,
+    model: LanguageModel | TextEncoder | str | None = None,
+    client: ComfyClient | ComfyWSClient | None = None,
+    shares_gpu: bool | None = None,
+    timeout_s: float | None = None,
 ) -> EnhancedPrompt:
     started = time.perf_counter()
     content = await asyncio.to_thread(image.read_bytes) if isinstance(image, Path) else image
     picture = _address(await asyncio.to_thread(scaled_down, content))
-    chosen = await asyncio.to_thread(find_model, model)
+    chosen = await find_source(model, client=client, seeing=True)
     if chosen is None:
-        raise no_model()
+        raise no_source(model)
     model_family = find_family(family)
     text, name = await complete_answer(
-        chosen, description_question(picture, model_family), timeout_s=timeout_s
+        chosen,
+        description_question(picture, model_family),
+        timeout_s=timeout_s or max(_TIMEOUT_S, default_timeout_s(chosen)),
+        client=client,
+        shares_gpu=shares_gpu,
     )
     try:
         description = check_description(read_answer(text), model_family)

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
+import inspect
 import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass, replace
-from typing import Literal, TypedDict, Unpack, get_args
+from typing import TYPE_CHECKING, Literal, TypedDict, Unpack, get_args
 
 from ..errors import LanguageModelError, ValidationError, closest
 from ._sync import run_sync
 from .draft import EnhancedPrompt, Kind, Strength, differences
 from .language_models.instructions import enhancement_question
-from .language_models.llm import ask
 from .language_models.llm_output import (
     ModelOutput,
     Rejected,
@@ -21,16 +20,15 @@ from .language_models.llm_output import (
     partial_prompt,
     read_answer,
 )
-from .language_models.model_choice import (
-    DEFAULT_TIMEOUT_S,
-    RULES,
-    LanguageModel,
-    find_model,
-    no_model,
-)
+from .language_models.model_choice import RULES, LanguageModel
+from .language_models.sources import ask, default_timeout_s, find_source, no_source
+from .language_models.text_encoder import TextEncoder
 from .model_families import find_family
 from .rules.rule_enhancer import built_in_styles, draft_by_rules
 from .styles import Style, find_style, shipped_styles
+
+if TYPE_CHECKING:
+    from ..client import ComfyClient, ComfyWSClient
 
 __all__ = [
     "EnhanceOptions",
@@ -58,12 +56,18 @@ class EnhanceOptions(TypedDict, total=False):
         seed: a different seed gives a different draft; derived from the prompt by default.
         unlike: an earlier draft. The rules write a different one if they can; a model gets
             another seed.
-        model: a :class:`LanguageModel`, the name of one, or ``"rules"``. By default the
-            configured model, or one on this machine (see :func:`find_model`).
+        model: a :class:`LanguageModel`, the name of one, ``"comfyui"`` or ``"rules"``. By default
+            the configured model, or one on this machine (see :func:`find_model`), or a text
+            encoder of ``client``'s server, or the rules.
+        client: a :class:`.ComfyClient`, or a :class:`.ComfyWSClient` in the async versions. If
+            there is no language model, a text encoder of its server (Qwen, Gemma) writes.
+        shares_gpu: the language model and ``client``'s server share a GPU: the server frees its
+            memory first, and Ollama unloads the model afterwards. By default the setting
+            ``COMFY_UI_LLM_SHARES_GPU``.
         instructions: the user's own instructions, added to the built-in ones.
         system: a system prompt that replaces the built-in one. The rules about text to copy
             verbatim and about the answer's format are still appended.
-        timeout_s: seconds the model may take in all; 20 by default.
+        timeout_s: seconds the model may take in all; 20 by default, and 120 in ComfyUI.
         on_failure: ``rules`` (the default) falls back to the rules when the model fails, with the
             cause in ``reason``; ``raise`` raises :class:`LanguageModelError`.
     """
@@ -74,10 +78,12 @@ class EnhanceOptions(TypedDict, total=False):
     kind: Kind
     seed: int | None
     unlike: str
-    model: LanguageModel | str | None
+    model: LanguageModel | TextEncoder | str | None
+    client: ComfyClient | ComfyWSClient | None
+    shares_gpu: bool | None
     instructions: str
     system: str
-    timeout_s: float
+    timeout_s: float | None
     on_failure: Literal["rules", "raise"]
 
 
@@ -92,10 +98,12 @@ class _Request:
     kind: Kind = "image"
     seed: int | None = None
     unlike: str = ""
-    model: LanguageModel | str | None = None
+    model: LanguageModel | TextEncoder | str | None = None
+    client: ComfyClient | ComfyWSClient | None = None
+    shares_gpu: bool | None = None
     instructions: str = ""
     system: str = ""
-    timeout_s: float = DEFAULT_TIMEOUT_S
+    timeout_s: float | None = None
     on_failure: Literal["rules", "raise"] = "rules"
 
 
@@ -109,15 +117,24 @@ def enhance_prompt(prompt: str, **options: Unpack[EnhanceOptions]) -> EnhancedPr
 
     Works without any model: the built-in rules then write it, and ``source`` is ``rules``.
 
+    Example::
+
+        with ComfyClient() as client:
+            draft = enhance_prompt("a harbor", family="Z-Image", client=client)
+            print(draft.source, draft.enhanced)  # qwen_3_4b (ComfyUI)
+
     Raises:
         ValidationError: the prompt is empty, or an option is invalid.
         LanguageModelError: with ``on_failure="raise"``, there is no usable answer.
     """
     request = _checked(prompt, options)
-    model = find_model(request.model)
-    if model is None:
+    if request.client is not None and inspect.iscoroutinefunction(request.client.run):
+        raise ValidationError(
+            "enhance_prompt takes a ComfyClient.", hint="Await aenhance_prompt for a ComfyWSClient."
+        )
+    if request.model == RULES:
         return _by_rules(request, time.perf_counter(), "")
-    return run_sync(_last(replace(request, model=model)))
+    return run_sync(_last(request))
 
 
 async def aenhance_prompt(prompt: str, **options: Unpack[EnhanceOptions]) -> EnhancedPrompt:
@@ -140,12 +157,12 @@ async def stream_enhance(
 
 async def _stream(request: _Request) -> AsyncGenerator[str | EnhancedPrompt, None]:
     started = time.perf_counter()
-    model = await asyncio.to_thread(find_model, request.model)
-    if model is None:
+    source = await find_source(request.model, client=request.client)
+    if source is None:
         yield _by_rules(request, started, "")
         return
     family = find_family(request.family)
-    text, yielded, name = "", "", model.name
+    text, yielded, name = "", "", source.name
     try:
         question = enhancement_question(
             request.prompt.strip(),
@@ -157,7 +174,14 @@ async def _stream(request: _Request) -> AsyncGenerator[str | EnhancedPrompt, Non
             instructions=request.instructions,
             system=request.system,
         )
-        async with aclosing(ask(model, question, timeout_s=request.timeout_s)) as pieces:
+        answering = ask(
+            source,
+            question,
+            timeout_s=request.timeout_s or default_timeout_s(source),
+            client=request.client,
+            shares_gpu=request.shares_gpu,
+        )
+        async with aclosing(answering) as pieces:
             async for piece, name in pieces:  # noqa: B007 -- the name is used below
                 text += piece
                 visible = partial_prompt(text)
@@ -206,7 +230,7 @@ def _checked(prompt: str, options: EnhanceOptions) -> _Request:
 
 def _by_rules(request: _Request, started: float, reason: str) -> EnhancedPrompt:
     if request.on_failure == "raise" and request.model != RULES:
-        raise no_model()
+        raise no_source(request.model)
     draft = draft_by_rules(
         request.prompt,
         style=request.style,

@@ -92,6 +92,15 @@ class PresetCatalog:
         self.broken: tuple[Problem, ...] = ()
         """Presets whose files cannot be read, with the reason."""
 
+    @property
+    def servers(self) -> list[tuple[ComfyWSClient, NodeRegistry]]:
+        """The servers that were checked, with their node classes."""
+        return [
+            (client, self._servers[client.url][0])
+            for client in self._clients
+            if client.url in self._servers
+        ]
+
     def entry(self, preset_id: str | None) -> CatalogEntry:
         """Return that preset, or the default one if the id is unknown, as in an old draft."""
         return next((e for e in self.entries if e.preset.id == preset_id), self.default)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,6 +17,7 @@ from comfy_ui.settings import Settings
 from comfy_ui.web.auth.access import Access, AccessMode
 from comfy_ui.web.tabs.create import enhance_prompt
 from comfy_ui.web.tabs.create.enhance_prompt import EnhanceHandler
+from comfy_ui.web.tabs.create.prompt.prompt_tools import PromptTools
 from tests.web.web_app import open_web_app
 
 
@@ -51,6 +53,33 @@ async def test_enhance_handler_describe_yields_the_description_once(
     assert sum("not an image" in str(part) for part in updates) == 1
 
 
+async def test_enhance_handler_write_uses_the_encoder_of_the_preset(
+    enhance: EnhanceHandler, request_: gr.Request
+) -> None:
+    services = enhance._services
+    services.settings = Settings(data_dir=services.settings.data_dir, llm_model="comfyui")
+    await services.catalog.refresh()
+    form = json.dumps({"preset": "z_image_turbo"})
+    cards = [str(part) async for part in enhance._write("a cat", form, request_)]
+    assert any("in soft light at dawn" in card for card in cards)
+    assert "qwen_3_4b (ComfyUI)" in cards[-2]
+
+
+async def test_prompt_tools_bar_offers_describe_with_an_encoder_that_sees(
+    enhance: EnhanceHandler, request_: gr.Request
+) -> None:
+    services = enhance._services
+    tools = PromptTools(services, enhance._access)
+    services.settings = Settings(data_dir=services.settings.data_dir, llm_model="comfyui")
+    assert 'data-sees="true"' not in await tools.bar(request_)
+    await services.catalog.refresh()
+    assert 'data-sees="true"' in await tools.bar(request_)
+
+
+async def _a_model(*_: Any, **__: Any) -> Any:
+    return SimpleNamespace(name="a model")
+
+
 async def test_enhance_stop_with_swallowed_cancellation_ends_draft(
     enhance: EnhanceHandler, request_: gr.Request, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -69,7 +98,7 @@ async def test_enhance_stop_with_swallowed_cancellation_ends_draft(
             await asyncio.sleep(0.2)
 
     monkeypatch.setattr(enhance_prompt, "stream_enhance", stubborn)
-    monkeypatch.setattr(enhance_prompt, "find_model", lambda **_: SimpleNamespace(name="a model"))
+    monkeypatch.setattr(enhance_prompt, "find_source", _a_model)
     async with asyncio.timeout(20):
         cards = []
         async for card in enhance._write("a cat", "{}", request_):

@@ -29,6 +29,12 @@ class OutOfDeviceMemoryError(NodeError):
     wire_name = "torch.OutOfMemoryError"
 
 
+class UnableModelError(NodeError):
+    """A model lacks what a node calls; reported as Python would."""
+
+    wire_name = "AttributeError"
+
+
 class InterruptedNodeError(Exception):
     """The job was interrupted."""
 
@@ -95,6 +101,7 @@ class Context:
     extra_pnginfo: dict[str, Any]
     step_s: float = 0.0
     ignore_interrupts: bool = False
+    written_text: str | None = None
     _next_step_at: float = field(default_factory=time.monotonic)
 
     @property

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import ast
+import json
 import math
 import operator
+import re
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from .node_base import Context, NodeError, node
+from ..node_types import LoadedModel
+from .node_base import Context, NodeError, UnableModelError, node
 
 
 @node(
@@ -253,3 +256,28 @@ def fail(_context: Context, *, image: Any, message: str) -> tuple[Any]:
 def text(context: Context, *, image: Any, text: str) -> tuple[Any]:
     context.text(text)
     return (image,)
+
+
+@node("TextGenerate", test_only=True)
+def generate_text(
+    context: Context,
+    *,
+    clip: LoadedModel,
+    prompt: str,
+    max_length: int,
+    image: Any = None,
+    **_: Any,
+) -> tuple[str]:
+    """Answer a question for a prompt or a description, in words instead of tokens."""
+    if not re.search("qwen|gemma", clip.name):
+        raise UnableModelError(f"{clip.name} has no attribute 'generate'")
+    context.pace()
+    answer = context.written_text
+    if answer is None and image is not None:
+        height, width = image.shape[1:3]
+        answer = json.dumps({"prompt": f"a photograph of {width} by {height} dots"})
+    if answer is None:
+        question = re.findall(r'\{"prompt": ("(?:[^"\\]|\\.)*")\}', prompt)
+        subject = json.loads(question[-1]) if question else "a picture"
+        answer = json.dumps({"prompt": f"{subject}, in soft light at dawn", "negative": "haze"})
+    return ("".join(re.findall(r"\s*\S+", answer)[:max_length]),)

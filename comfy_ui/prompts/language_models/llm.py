@@ -6,7 +6,6 @@ import asyncio
 import random
 import time
 from collections.abc import AsyncGenerator, Mapping
-from contextlib import aclosing
 from dataclasses import dataclass, field
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
@@ -19,7 +18,7 @@ from .model_choice import LanguageModel, choose_model, takes_pictures
 if TYPE_CHECKING:
     from openai import AsyncOpenAI
 
-__all__ = ["Question", "ask", "complete_answer", "list_models"]
+__all__ = ["Question", "ask_server", "list_models"]
 
 _BACKOFF: Final = Backoff(base_s=0.5, cap_s=4.0, attempts=3)
 _MAX_TOKENS: Final = 2_000
@@ -46,7 +45,7 @@ class Question:
     seed: int | None = None
 
 
-async def ask(
+async def ask_server(
     model: LanguageModel, question: Question, *, timeout_s: float
 ) -> AsyncGenerator[tuple[str, str], None]:
     """Yield the answer as it arrives: pairs of a piece of text and the model's name.
@@ -85,17 +84,6 @@ async def ask(
                 if begun or not error.retryable or wait is None:
                     raise
             await asyncio.sleep(wait)
-
-
-async def complete_answer(
-    model: LanguageModel, question: Question, *, timeout_s: float
-) -> tuple[str, str]:
-    """Return the complete answer and the model's name. Raises what :func:`ask` raises."""
-    text, name = "", model.name
-    async with aclosing(ask(model, question, timeout_s=timeout_s)) as pieces:
-        async for piece, name in pieces:  # noqa: B007 -- the name is used below
-            text += piece
-    return text, name
 
 
 async def list_models(model: LanguageModel, *, timeout_s: float) -> tuple[str, ...]:

@@ -23,6 +23,7 @@ __all__ = [
     "Rejected",
     "check_answer",
     "check_description",
+    "is_cut_off",
     "partial_prompt",
     "read_answer",
     "read_fields",
@@ -42,7 +43,17 @@ class Rejected(Exception):  # noqa: N818 -- an outcome that is always handled, n
     """The answer is not a prompt. The message explains why in half a sentence: "it refused"."""
 
 
-_THOUGHT = re.compile(r"<(think|thinking|reasoning)>.*?(?:</\1>|\Z)", re.DOTALL | re.IGNORECASE)
+_THOUGHT = re.compile(
+    r"<(think|thinking|reasoning)>.*?(?:</\1>|\Z)"
+    r"|<\|channel>thought.*?(?:<channel\|>|\Z)"
+    # The template of some models opens the block, so that the answer only closes it.
+    r"|\A(?:(?!<think|<reasoning).)*</(?:think|thinking|reasoning)>",
+    re.DOTALL | re.IGNORECASE,
+)
+_OPEN_THOUGHT = re.compile(
+    r"<(think|thinking|reasoning)>(?!.*</\1>)|<\|channel>thought(?!.*<channel\|>)",
+    re.DOTALL | re.IGNORECASE,
+)
 _CONTROL = re.compile(
     r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u202a-\u202e\u2060-\u2069\ud800-\udfff\ufeff]"
 )
@@ -113,6 +124,21 @@ def read_fields(text: str, keys: Collection[str]) -> dict[str, str]:
     if fields is None:
         raise Rejected("it refused" if _REFUSAL.match(text) else "it was not in the form asked for")
     return {key: _one_line(_field(fields, (key,)))[:_MAX_FIELD] for key in keys}
+
+
+def is_cut_off(text: str) -> bool:
+    """Whether an answer ends in its reasoning or inside its JSON object.
+
+    >>> is_cut_off('{"prompt": "a cat on a wi'), is_cut_off("a cat on a windowsill")
+    (True, False)
+    """
+    if _OPEN_THOUGHT.search(text):
+        return True
+    text = _CONTROL.sub("", _THOUGHT.sub("", text))
+    start = text.find("{")
+    if start < 0 or "}" in text[start:] or '"' not in text[start:]:
+        return False
+    return text[:start].strip(" \n`").lower() in {"", "json"}
 
 
 def partial_prompt(text: str) -> str:

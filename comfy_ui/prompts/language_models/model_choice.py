@@ -17,6 +17,7 @@ from ...features import FEATURES, get_install_hint
 from ...settings import Settings, load_settings
 
 __all__ = [
+    "COMFYUI",
     "DEFAULT_TIMEOUT_S",
     "RULES",
     "LanguageModel",
@@ -30,6 +31,9 @@ __all__ = [
 
 RULES: Final = "rules"
 """As the name of a model: none, the built-in rules."""
+
+COMFYUI: Final = "comfyui"
+"""As the name of a model: a text encoder of ComfyUI."""
 
 DEFAULT_TIMEOUT_S: Final = 20.0
 """How long a model may take in all, unless the caller says otherwise."""
@@ -74,16 +78,16 @@ def find_model(
 
     In this order: ``model`` itself; ``OPENAI_BASE_URL``, ``OPENAI_API_KEY`` and
     ``COMFY_UI_LLM_MODEL``; an Ollama or LM Studio on this machine, probed for at most a quarter
-    of a second and then remembered for a minute. ``"rules"`` as the name, here or in
-    ``COMFY_UI_LLM_MODEL``, means none. May block that long: call it in a thread from a loop.
+    of a second and then remembered for a minute. ``"rules"`` or ``"comfyui"`` as the name, here or
+    in ``COMFY_UI_LLM_MODEL``, means none. May block that long: call it in a thread from a loop.
     """
     if isinstance(model, LanguageModel):
         return model if FEATURES["ai"] else None
-    if model == RULES or not FEATURES["ai"]:
+    if model in {RULES, COMFYUI} or not FEATURES["ai"]:
         return None
     settings = settings or load_settings()
     name = model or settings.llm_model or ""
-    if name == RULES:
+    if name in {RULES, COMFYUI}:
         return None
     key = settings.openai_api_key.get_secret_value() if settings.openai_api_key else None
     if settings.openai_base_url:
@@ -114,7 +118,8 @@ def no_model() -> LanguageModelError:
         )
     return LanguageModelError(
         "There is no language model.",
-        hint="Start Ollama or LM Studio, or set OPENAI_BASE_URL or OPENAI_API_KEY.",
+        hint="Start Ollama or LM Studio, set OPENAI_BASE_URL or OPENAI_API_KEY, or put a text "
+        "encoder that can write into ComfyUI.",
     )
 
 

@@ -22,6 +22,8 @@ from ...errors import (
     closest,
 )
 from ...prompts import aenhance_prompt, load_styles
+from ...prompts.language_models.model_choice import RULES
+from ...prompts.language_models.sources import find_source
 from ...protocol.object_info import NodeRegistry
 from ...storage.records import EVERYONE, TEMPLATES, Job, JobRequest, LibraryItem, Snapshot
 from ...worker_processes import WORKERS, Limits
@@ -232,7 +234,7 @@ class ProgramEndpoints:
     async def enhance(
         self, request: gr.Request, prompt: str, style: str = "balanced", preset: str = ""
     ) -> dict[str, Any]:
-        """Write a richer prompt, with a language model if one is configured, else with rules.
+        """Write a richer prompt: with a language model, a text encoder of ComfyUI, or rules.
 
         Args:
             prompt: What to make, in a few words.
@@ -243,11 +245,20 @@ class ProgramEndpoints:
         chosen = self.preset(preset) if preset else None
         folder = self._services.settings.data_dir / "styles"
         library = (await asyncio.to_thread(load_styles, folder)).styles
+        source = await find_source(
+            None,
+            servers=self._services.catalog.servers,
+            graph=chosen.graph if chosen else None,
+            settings=self._services.settings,
+        )
         draft = await aenhance_prompt(
             _prompt(prompt),
             style=library.get(str(style), str(style)),
             family=chosen.family if chosen else "",
             kind=kind_of(chosen) if chosen else "image",
+            model=source or RULES,
+            client=self._services.client,
+            shares_gpu=self._services.settings.llm_shares_gpu,
         )
         return {
             "prompt": draft.enhanced,

@@ -25,7 +25,8 @@ from ....prompts import (
     stream_enhance,
 )
 from ....prompts.describe import scaled_down
-from ....prompts.language_models.model_choice import RULES, find_model, find_vision_model
+from ....prompts.language_models.model_choice import RULES, LanguageModel
+from ....prompts.language_models.sources import Source, find_source
 from ....storage.records import JobError
 from ....worker_processes import WORKERS
 from ....workflow.presets.preset_store import Preset
@@ -93,7 +94,7 @@ class EnhanceHandler:
                 # With a system prompt a user could use the admin's model for anything.
                 wishes = replace(wishes, system=None)
             preset = self._services.catalog.entry(FormState.parse(text).preset).preset
-            model = await asyncio.to_thread(find_model, settings=self._services.settings)
+            source = await self._source(preset)
             options: EnhanceOptions = {
                 "style": library.get(wishes.style, wishes.style),
                 "strength": wishes.strength,
@@ -101,12 +102,13 @@ class EnhanceHandler:
                 "kind": kind_of(preset),
                 "seed": random.randrange(2**31) if wishes.unlike else None,
                 "unlike": wishes.unlike,
-                "model": model or "rules",
+                "model": source or RULES,
+                "client": self._services.client,
+                "shares_gpu": self._services.settings.llm_shares_gpu,
                 "instructions": wishes.instructions,
                 "system": wishes.system or "",
-                "timeout_s": _TIMEOUT_S,
+                "timeout_s": _timeout_s(source),
             }
-            source = (model.name or "the model") if model else ""
             async with aclosing(self._pieces(page, stream_enhance(prompt, **options))) as parts:
                 written, drawn = "", 0.0
                 async for part in parts:
@@ -114,9 +116,9 @@ class EnhanceHandler:
                         yield draft_card(part, preset, wishes, library)
                         break
                     written += part
-                    if model is not None and time.monotonic() - drawn >= _DRAW_EVERY_S:
+                    if source is not None and time.monotonic() - drawn >= _DRAW_EVERY_S:
                         drawn = time.monotonic()
-                        yield writing_card(written, source)
+                        yield writing_card(written, source.name or "the model")
         except ComfyHeadlessError as error:
             yield failed_card(JobError.of(error))
         # At the end of an event Gradio shows its last value once more: a draft that was discarded,
@@ -132,21 +134,33 @@ class EnhanceHandler:
             data = from_page(event)
             picture = await WORKERS.run(scaled_down, _picture(data.get("picture")), user_id=user_id)
             preset = self._services.catalog.entry(FormState.parse(data.get("draft")).preset).preset
-            model = await asyncio.to_thread(find_vision_model, settings=self._services.settings)
+            source = await self._source(preset, seeing=True)
             options: DescribeOptions = {
                 "family": preset.family,
-                "model": model or RULES,
-                "timeout_s": _TIMEOUT_S,
+                "model": source or RULES,
+                "client": self._services.client,
+                "shares_gpu": self._services.settings.llm_shares_gpu,
+                "timeout_s": _timeout_s(source),
             }
             async with aclosing(self._pieces(page, _described(picture, options))) as parts:
                 async for part in parts:
                     if isinstance(part, EnhancedPrompt):
                         yield draft_card(part, preset)
                         break
-                    yield writing_card(part, (model and model.name) or "the model")
+                    yield writing_card(part, (source and source.name) or "the model")
         except ComfyHeadlessError as error:
             yield failed_card(JobError.of(error))
         yield gr.skip()  # the same
+
+    async def _source(self, preset: Preset, *, seeing: bool = False) -> Source | None:
+        services = self._services
+        return await find_source(
+            None,
+            servers=services.catalog.servers,
+            graph=preset.graph,
+            seeing=seeing,
+            settings=services.settings,
+        )
 
     async def _pieces(
         self, page: str, written: AsyncGenerator[str | EnhancedPrompt, None]
@@ -182,6 +196,10 @@ async def _described(
     picture: bytes, options: DescribeOptions
 ) -> AsyncGenerator[str | EnhancedPrompt, None]:
     yield await adescribe_image(picture, **options)
+
+
+def _timeout_s(source: Source | None) -> float | None:
+    return _TIMEOUT_S if isinstance(source, LanguageModel) else None
 
 
 def _picture(address: object) -> bytes:

@@ -14,9 +14,8 @@ from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, R
 from starlette.routing import Route
 
 from .....errors import StorageError, ValidationError
-from .....features import FEATURES
 from .....prompts import load_styles, read_styles
-from .....prompts.language_models.model_choice import find_vision_model
+from .....prompts.language_models.sources import find_source
 from .....prompts.model_families import find_family
 from .....prompts.styles import MAX_FILE_BYTES, STYLE_FILES, shipped_styles, style_picture
 from ....auth.access import Access
@@ -45,10 +44,16 @@ class PromptTools:
     async def bar(self, request: gr.Request) -> Html:
         """Render the bar below the prompt."""
         self._access.require("see", request)
-        sees = False
-        if FEATURES["ai"] and self._access.allows("enhance", request):
-            model = await asyncio.to_thread(find_vision_model, settings=self._services.settings)
-            sees = model is not None
+        sees = (
+            self._access.allows("enhance", request)
+            and await find_source(
+                None,
+                servers=self._services.catalog.servers,
+                seeing=True,
+                settings=self._services.settings,
+            )
+            is not None
+        )
         return words_bar(self._services.catalog, sees=sees)
 
     def routes(self) -> list[Route]:
