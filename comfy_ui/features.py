@@ -43,6 +43,7 @@ _FEATURES: Mapping[str, Feature] = MappingProxyType(
             ("opentelemetry.sdk", "opentelemetry.exporter.otlp.proto.http"),
             "OpenTelemetry traces and metrics",
         ),
+        "scale": Feature(("psycopg", "psycopg_pool"), "PostgreSQL instead of SQLite"),
     }
 )
 

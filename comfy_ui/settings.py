@@ -26,6 +26,7 @@ from .errors import ValidationError
 DEFAULT_URL = "http://localhost:8188"
 DEFAULT_PORT = 7860
 _ROOT_PATH = re.compile(r"(?:/[A-Za-z0-9._~-]{1,64}){1,8}")
+_POSTGRES = ("postgresql://", "postgres://")
 
 
 def default_data_dir() -> Path:
@@ -108,6 +109,11 @@ class Settings(BaseSettings):
     data_dir: Path = Field(
         default_factory=default_data_dir, description="Folder for jobs and results."
     )
+    database: SecretStr | None = Field(
+        default=None,
+        description="PostgreSQL database for jobs and results, as "
+        "postgresql://USER:PASSWORD@HOST/NAME. Unset: SQLite in the data folder.",
+    )
 
     models_dir: Path | None = Field(
         default=None,
@@ -168,6 +174,14 @@ class Settings(BaseSettings):
         value = value.strip().rstrip("/")
         if problem := root_path_problem(value):
             raise ValueError(problem)
+        return value
+
+    @field_validator("database")
+    @classmethod
+    def _check_database(cls, value: SecretStr | None) -> SecretStr | None:
+        """Refuse other databases. The message must not repeat the address and its password."""
+        if value is not None and not value.get_secret_value().startswith(_POSTGRES):
+            raise ValueError("must start with postgresql://")
         return value
 
     @property

@@ -124,6 +124,15 @@ def engine() -> Iterator[Any]:
         yield server
 
 
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Any]:
+    """A PostgreSQL server for all tests of this process that need one."""
+    from tests.scale.postgres_server import postgres_server
+
+    with postgres_server() as server:
+        yield server
+
+
 @pytest.fixture(autouse=True)
 def _closed_circuits() -> None:
     """Forget which servers failed: ports come again, with the servers of other tests on them."""

@@ -21,6 +21,7 @@ COMBINATIONS = {
     "health": {"health"},
     "ui": {"ui", "websocket"},  # the app follows its jobs through the WebSocket client
     "observability": {"observability"},
+    "scale": {"scale"},
     "standard": {"ai", "websocket"},
     "full": {"ai", "websocket", "health", "ui", "observability"},
 }

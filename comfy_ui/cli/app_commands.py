@@ -1,8 +1,9 @@
-"""Serve the app or the demo engine, show their status, manage users."""
+"""Serve the app or the demo engine, show their status, manage users and the database."""
 
 from __future__ import annotations
 
 import argparse
+import asyncio
 import sys
 import threading
 from getpass import getpass
@@ -83,3 +84,45 @@ def users(arguments: argparse.Namespace, settings: Settings) -> int:
         )
     print_table([(name, role.name.lower()) for name, role in accounts.names().items()])
     return 0
+
+
+def db_upgrade(_: argparse.Namespace, settings: Settings) -> int:
+    """Create the tables, or bring them up to date."""
+    url = _database_url(settings)
+    from ..scale import postgres_migrations
+
+    for name in asyncio.run(postgres_migrations.upgrade(url)):
+        print(f"applied {name}")
+    return db_check(_, settings)
+
+
+def db_check(_: argparse.Namespace, settings: Settings) -> int:
+    """Check that the app can use the database."""
+    url = _database_url(settings)
+    from ..scale import postgres_migrations
+
+    version = asyncio.run(postgres_migrations.check(url))
+    print(f"The database is ready (schema {version}).")
+    return 0
+
+
+def db_import(_: argparse.Namespace, settings: Settings) -> int:
+    """Copy jobs and results from the SQLite database of the data folder."""
+    url = _database_url(settings)
+    from ..scale.sqlite_import import import_sqlite
+
+    rows = asyncio.run(import_sqlite(settings.data_dir, url))
+    print(f"Copied {rows['jobs']} jobs and {rows['items']} results.")
+    return 0
+
+
+def _database_url(settings: Settings) -> str:
+    from ..features import require_feature
+
+    require_feature("scale")
+    if settings.database is None:
+        raise ValidationError(
+            "COMFY_UI_DATABASE is not set.",
+            hint="Set it to postgresql://USER:PASSWORD@HOST/NAME.",
+        )
+    return settings.database.get_secret_value()

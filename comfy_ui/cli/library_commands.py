@@ -31,6 +31,7 @@ def import_(arguments: argparse.Namespace, settings: Settings) -> int:
 
     from ..library.folder_import import ImportProgress
     from ..library.library_service import open_library
+    from ..scale.choose_stores import choose_stores
     from ..storage.records import LOCAL_USER_ID
 
     live = not arguments.quiet and sys.stderr.isatty()
@@ -50,7 +51,7 @@ def import_(arguments: argparse.Namespace, settings: Settings) -> int:
             print(line, end="", file=sys.stderr, flush=True)
 
     async def work() -> None:
-        async with open_library(settings.data_dir) as library:
+        async with open_library(settings.data_dir, open_stores=choose_stores(settings)) as library:
             await library.import_folder(
                 arguments.folder,
                 LOCAL_USER_ID,
@@ -84,6 +85,7 @@ def import_(arguments: argparse.Namespace, settings: Settings) -> int:
 def _undo(settings: Settings) -> int:
     """Delete what the last import added; the imported folder stays unchanged."""
     from ..library.library_service import open_library
+    from ..scale.choose_stores import choose_stores
     from ..storage.records import LOCAL_USER_ID
 
     path = settings.data_dir / LAST_IMPORT
@@ -95,7 +97,7 @@ def _undo(settings: Settings) -> int:
         ) from error
 
     async def work() -> list[int]:
-        async with open_library(settings.data_dir) as library:
+        async with open_library(settings.data_dir, open_stores=choose_stores(settings)) as library:
             return await library.delete_files(frozenset(added), LOCAL_USER_ID)
 
     removed = asyncio.run(work())

@@ -54,7 +54,12 @@ def run(argv: Sequence[str] | None = None) -> int:
         )
         secrets = [
             s.get_secret_value()
-            for s in (settings.comfyui_token, settings.openai_api_key, settings.hf_token)
+            for s in (
+                settings.comfyui_token,
+                settings.openai_api_key,
+                settings.hf_token,
+                settings.database,
+            )
             if s
         ]
         logging.configure(settings.log_level, as_json=settings.log_json, secrets=secrets)
@@ -181,6 +186,10 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--admin", action="store_true", help="give the user admin rights")
     _data_dir(sub)
 
+    _db(
+        add("db", app_commands.db_check, "Look after the PostgreSQL database of COMFY_UI_DATABASE.")
+    )
+
     _keys(add("keys", keys_command.list_, "Create, list or revoke API keys for programs."))
 
     sub = add(
@@ -272,6 +281,27 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("shell", choices=SHELLS)
     _data_dir(sub)
     return parser
+
+
+def _db(parser: argparse.ArgumentParser) -> None:
+    actions = parser.add_subparsers(title="actions", metavar="", required=True)
+    for name, command, text in (
+        ("upgrade", app_commands.db_upgrade, "Create the tables, or bring them up to date."),
+        (
+            "check",
+            app_commands.db_check,
+            "Check that the app can use the database; change nothing.",
+        ),
+        (
+            "import",
+            app_commands.db_import,
+            "Copy jobs and results from the SQLite database of the data folder, once.",
+        ),
+    ):
+        sub = actions.add_parser(name, help=text, description=text)
+        _common(sub)
+        _data_dir(sub)
+        sub.set_defaults(command=command)
 
 
 def _keys(parser: argparse.ArgumentParser) -> None:

@@ -14,10 +14,9 @@ from typing import Final
 from ..client import ComfyWSClient
 from ..errors import StorageError, ValidationError
 from ..library.library_service import KEEP_DELETED_S, LibraryService
-from ..library.sqlite_library_store import SqliteLibraryStore
+from ..library.stores import OpenStores, open_sqlite_stores
 from ..protocol.durations import NodeDurations
 from ..protocol.object_info import NodeRegistry
-from ..storage.database import Database
 from ..storage.job_store import JobStore
 from ..storage.records import (
     Grid,
@@ -33,7 +32,6 @@ from ..storage.records import (
     Snapshot,
     make_id,
 )
-from ..storage.sqlite_job_store import SqliteJobStore
 from ..storage.webhook_store import WebhookStore
 from ..workflow.wildcards import WildcardFolder
 from .grids.grid_service import GridService
@@ -376,6 +374,7 @@ async def open_jobs(
     keep_deleted_s: float = KEEP_DELETED_S,
     limit_bytes: Callable[[str], int | None] = lambda _: None,
     preset_folders: Sequence[Path] = (),
+    open_stores: OpenStores = open_sqlite_stores,
 ) -> AsyncIterator[JobService]:
     """Open the jobs and the library of a data folder and resume unfinished jobs.
 
@@ -397,51 +396,49 @@ async def open_jobs(
             reached it cannot submit; results are never deleted for it. Deleted results and uploads
             may take up as much again; beyond that, the oldest deleted results are purged.
         preset_folders: folders of presets besides the shipped ones.
+        open_stores: opens the database.
 
     Raises:
         StorageError: the folder cannot be used, or another process is using it.
     """
-    database = Database(data_dir)
-    store = SqliteJobStore(database, data_dir)
-    library = LibraryService(
-        SqliteLibraryStore(database, data_dir),
-        store,
-        data_dir,
-        keep_deleted_s=keep_deleted_s,
-        limit_bytes=limit_bytes,
-    )
     servers = distinct_servers([client, *others])
     durations = {server.name: server.client.durations for server in servers}
-    queue = LocalQueue(
-        store, waiting_limit=waiting_limit, workers=[*durations], durations=durations
-    )
-    grids = GridService(
-        store=store, queue=queue, files=library.files, file_thread=library.file_thread
-    )
-    workers = [
-        Worker(
-            queue=queue,
-            server=server,
-            files=library.files,
-            uploads=library.uploads,
-            file_thread=library.file_thread,
-            concurrency=concurrency,
-            limit_bytes=limit_bytes,
-            patience_s=patience_s if len(servers) > 1 else None,
-        )
-        for server in servers
-    ]
     async with AsyncExitStack() as stack:
-        stack.push_async_callback(database.close)
-        await database.open()
+        store, library_store, webhooks = await stack.enter_async_context(open_stores(data_dir))
+        library = LibraryService(
+            library_store,
+            store,
+            data_dir,
+            keep_deleted_s=keep_deleted_s,
+            limit_bytes=limit_bytes,
+        )
         stack.push_async_callback(library.aclose)
         await library.open()
         await _load_durations(store, durations)
         stack.push_async_callback(_save_durations, store, durations)
+        queue = LocalQueue(
+            store, waiting_limit=waiting_limit, workers=[*durations], durations=durations
+        )
         stack.callback(queue.close)
         await queue.open()
+        grids = GridService(
+            store=store, queue=queue, files=library.files, file_thread=library.file_thread
+        )
         stack.push_async_callback(grids.aclose)
         await grids.open()
+        workers = [
+            Worker(
+                queue=queue,
+                server=server,
+                files=library.files,
+                uploads=library.uploads,
+                file_thread=library.file_thread,
+                concurrency=concurrency,
+                limit_bytes=limit_bytes,
+                patience_s=patience_s if len(servers) > 1 else None,
+            )
+            for server in servers
+        ]
         tasks = [
             *(asyncio.create_task(worker.run(), name="worker") for worker in workers),
             asyncio.create_task(library.run_purge(), name="library purge"),
@@ -454,7 +451,7 @@ async def open_jobs(
             store=store,
             grids=grids,
             library=library,
-            webhooks=WebhookStore(database),
+            webhooks=webhooks,
             servers=servers,
             preset_folders=preset_folders,
             wildcards=WildcardFolder(data_dir / "wildcards"),

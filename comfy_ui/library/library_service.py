@@ -13,7 +13,6 @@ from typing import Any, Final
 from ..errors import StorageError, ValidationError
 from ..pictures import load_formats
 from ..protocol.outputs import OutputFile
-from ..storage.database import Database
 from ..storage.job_store import JobStore
 from ..storage.quota import StorageUsage
 from ..storage.records import (
@@ -25,11 +24,10 @@ from ..storage.records import (
     LibraryItem,
 )
 from ..storage.single_thread import SingleThread
-from ..storage.sqlite_job_store import SqliteJobStore
 from .folder_import import FolderImporter, ImportProgress
 from .library_store import LibraryStore
 from .result_files import YOUNG_S, FileStore, zip_chunks
-from .sqlite_library_store import SqliteLibraryStore
+from .stores import OpenStores, open_sqlite_stores
 from .uploads import UploadStore
 
 logger = logging.getLogger(__name__)
@@ -400,23 +398,21 @@ class LibraryService:
 
 
 @asynccontextmanager
-async def open_library(folder: Path) -> AsyncIterator[LibraryService]:
+async def open_library(
+    folder: Path, *, open_stores: OpenStores = open_sqlite_stores
+) -> AsyncIterator[LibraryService]:
     """Open the library of a data folder that no app is using.
 
     Raises:
         StorageError: the folder cannot be used, or an app is using it.
     """
-    database = Database(folder)
-    await database.open()
-    library = LibraryService(
-        SqliteLibraryStore(database, folder), SqliteJobStore(database, folder), folder
-    )
-    try:
-        await library.open()
-        yield library
-    finally:
-        await library.aclose()
-        await database.close()
+    async with open_stores(folder) as stores:
+        library = LibraryService(stores.library, stores.jobs, folder)
+        try:
+            await library.open()
+            yield library
+        finally:
+            await library.aclose()
 
 
 def _unknown_item() -> ValidationError:

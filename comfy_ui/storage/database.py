@@ -12,7 +12,7 @@ import logging
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
-from typing import Concatenate, ParamSpec, TypeVar
+from typing import Concatenate, Final, ParamSpec, TypeVar
 
 from ..errors import StorageError
 from ..private_files import make_folder, restrict
@@ -32,6 +32,9 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 logger = logging.getLogger(__name__)
+
+DATABASE_FILE: Final = "comfy_ui.db"
+_LOCK_FILE: Final = "comfy_ui.lock"
 
 
 class Database:
@@ -83,11 +86,11 @@ class Database:
     def _open(self) -> None:
         try:
             make_folder(self._folder)
-            path, lock = self._folder / "comfy_ui.db", self._folder / "comfy_ui.lock"
+            path, lock = self._folder / DATABASE_FILE, self._folder / _LOCK_FILE
             old = self._folder / "studio.db"
             for file in (lock, path, *self._folder.glob("*.db*")):
                 restrict(file)
-            self._lock = _locked(lock)
+            self._lock = lock_folder(self._folder)
             if old.exists() and not path.exists():
                 logger.warning(
                     "%s is from a version before the first release and cannot be read; it stays as"
@@ -128,12 +131,16 @@ class Database:
         self._connection = self._lock = None
 
 
-def _locked(path: Path) -> sqlite3.Connection:
-    """Return an open lock on ``path``, which the operating system drops when this process dies.
+def lock_folder(folder: Path) -> sqlite3.Connection:
+    """Return an open lock on a data folder, which the operating system drops with the process.
 
     Two processes on one folder would run every job twice. SQLite's file locks behave the same on
     all systems, unlike fcntl and msvcrt.
+
+    Raises:
+        StorageError: another process has the lock.
     """
+    path = folder / _LOCK_FILE
     path.touch(mode=0o600)
     lock = sqlite3.connect(path, isolation_level=None, timeout=0)
     try:
@@ -144,7 +151,7 @@ def _locked(path: Path) -> sqlite3.Connection:
         if error.sqlite_errorcode != sqlite3.SQLITE_BUSY:
             raise
         raise StorageError(
-            f"Another comfy-ui is using the folder {path.parent}.",
+            f"Another comfy-ui is using the folder {folder}.",
             hint="Close it, or choose another folder with --data-dir.",
         ) from error
     return lock

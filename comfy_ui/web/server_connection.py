@@ -17,6 +17,7 @@ from ..jobs.workers.server import Server
 from ..library.saved_workflows import SavedWorkflows
 from ..logging import hide_secret
 from ..models.model_folders import ModelFolders, find_model_folders
+from ..scale.choose_stores import choose_stores
 from ..settings import Settings
 from ..storage.records import LOCAL_USER_ID, ServerStatus, Snapshot
 from ..storage.uncancellable import uncancellable
@@ -238,6 +239,7 @@ class ServerConnection:
                 data_dir=self._settings.data_dir,
                 limit_bytes=storage_limit(self._settings),
                 preset_folders=folders,
+                open_stores=choose_stores(self._settings),
             )
         )
         # In a thread: parsing some forty presets takes a second the first time.

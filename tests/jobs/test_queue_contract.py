@@ -19,8 +19,11 @@ from comfy_ui.jobs.local_queue import LocalQueue
 from comfy_ui.jobs.queue import Handover, JobQueue, JobReport
 from comfy_ui.protocol.outputs import OutputFile, Outputs
 from comfy_ui.protocol.progress import Progress
+from comfy_ui.scale.postgres_database import PostgresDatabase
+from comfy_ui.scale.postgres_job_store import PostgresJobStore
 from comfy_ui.storage.records import EVERYONE, Job, JobError, JobStatus, Phase, StoredFile
 from tests.jobs import support
+from tests.scale.postgres_server import new_app_database
 from tests.storage.memory_job_store import MemoryJobStore
 
 FILE = StoredFile(
@@ -59,16 +62,39 @@ async def _open_with_memory_store(
     queue.close()
 
 
+_POSTGRES_DATABASES: dict[Path, PostgresDatabase] = {}
+
+
+@asynccontextmanager
+async def _open_with_postgres_store(
+    folder: Path, *, waiting_limit: int = 100
+) -> AsyncIterator[JobQueue]:
+    queue = LocalQueue(
+        PostgresJobStore(_POSTGRES_DATABASES[folder], folder), waiting_limit=waiting_limit
+    )
+    await queue.open()
+    yield queue
+    queue.close()
+
+
 OPENERS: dict[str, Opener] = {
     "local queue, SQLite store": support.open_queue,
     "local queue, memory store": _open_with_memory_store,
+    "local queue, PostgreSQL store": _open_with_postgres_store,
 }
 
 
 @pytest.fixture(params=OPENERS.values(), ids=[*OPENERS])
-def open_queue(request: pytest.FixtureRequest) -> Opener:
+async def open_queue(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Opener]:
     opener: Opener = request.param
-    return opener
+    if opener is not _open_with_postgres_store:
+        yield opener
+        return
+    request.getfixturevalue("postgres")
+    async with new_app_database(exclusive=True) as database:
+        _POSTGRES_DATABASES[tmp_path] = database
+        yield opener
+        del _POSTGRES_DATABASES[tmp_path]
 
 
 @pytest.fixture

@@ -15,12 +15,15 @@ import pytest
 
 from comfy_ui.library.library_store import LibraryStore
 from comfy_ui.library.sqlite_library_store import SqliteLibraryStore
+from comfy_ui.scale.postgres_job_store import PostgresJobStore
+from comfy_ui.scale.postgres_library_store import PostgresLibraryStore
 from comfy_ui.storage.database import Database
 from comfy_ui.storage.job_store import JobStore
 from comfy_ui.storage.quota import StorageUsage
 from comfy_ui.storage.records import ItemQuery, JobStatus, LibraryItem
 from comfy_ui.storage.sqlite_job_store import SqliteJobStore
 from tests.jobs.support import a_job
+from tests.scale.postgres_server import new_app_database
 from tests.storage.test_job_store_contract import file
 
 Stores = tuple[LibraryStore, JobStore]
@@ -36,13 +39,22 @@ async def open_sqlite_stores(folder: Path) -> AsyncIterator[Stores]:
         await database.close()
 
 
+@asynccontextmanager
+async def open_postgres_stores(folder: Path) -> AsyncIterator[Stores]:
+    async with new_app_database() as database:
+        yield PostgresLibraryStore(database, folder), PostgresJobStore(database, folder)
+
+
 OPENERS: dict[str, Callable[[Path], AbstractAsyncContextManager[Stores]]] = {
     "sqlite": open_sqlite_stores,
+    "postgres": open_postgres_stores,
 }
 
 
 @pytest.fixture(params=OPENERS.values(), ids=[*OPENERS])
 async def stores(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Stores]:
+    if request.param is open_postgres_stores:
+        request.getfixturevalue("postgres")
     async with request.param(tmp_path) as stores:
         yield stores
 

@@ -16,11 +16,13 @@ import pytest
 from comfy_ui.protocol.durations import Measurement, ShapeKey
 from comfy_ui.protocol.graph_cost import NodeShape
 from comfy_ui.protocol.outputs import OutputFile, Outputs
+from comfy_ui.scale.postgres_job_store import PostgresJobStore
 from comfy_ui.storage.database import Database
 from comfy_ui.storage.job_store import JobStore
 from comfy_ui.storage.records import EVERYONE, Grid, GridAxis, Job, JobError, JobStatus, StoredFile
 from comfy_ui.storage.sqlite_job_store import SqliteJobStore
 from tests.jobs.support import a_job
+from tests.scale.postgres_server import new_app_database
 from tests.storage.memory_job_store import MemoryJobStore
 
 
@@ -39,14 +41,23 @@ async def open_memory_store(folder: Path) -> AsyncIterator[JobStore]:
     yield MemoryJobStore(folder)
 
 
+@asynccontextmanager
+async def open_postgres_store(folder: Path) -> AsyncIterator[JobStore]:
+    async with new_app_database() as database:
+        yield PostgresJobStore(database, folder)
+
+
 OPENERS: dict[str, Callable[[Path], AbstractAsyncContextManager[JobStore]]] = {
     "sqlite": open_sqlite_store,
     "memory": open_memory_store,
+    "postgres": open_postgres_store,
 }
 
 
 @pytest.fixture(params=OPENERS.values(), ids=[*OPENERS])
 async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[JobStore]:
+    if request.param is open_postgres_store:
+        request.getfixturevalue("postgres")
     async with request.param(tmp_path) as store:
         yield store
 

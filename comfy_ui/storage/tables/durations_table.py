@@ -9,6 +9,7 @@ from typing import Final
 
 from ...protocol.durations import Measurement, ShapeKey
 from ...protocol.graph_cost import NodeShape
+from .row import Row
 
 SCHEMA: Final = (
     """CREATE TABLE durations (
@@ -24,7 +25,17 @@ SCHEMA: Final = (
 ) WITHOUT ROWID""",
     "CREATE INDEX durations_age ON durations(learned_at)",
 )
-_MAX_ROWS: Final = 20_000  # of all servers; the demo engine is another server after each start
+MAX_ROWS: Final = 20_000  # of all servers; the demo engine is another server after each start
+
+
+def new_values(
+    server: str, durations: Mapping[ShapeKey, Iterable[Measurement]], *, now: float
+) -> list[tuple[object, ...]]:
+    """Return the values of a row for each shape."""
+    return [
+        (server, *key.shape, key.cold, json.dumps([*measurements]), now)
+        for key, measurements in durations.items()
+    ]
 
 
 def save(
@@ -37,15 +48,12 @@ def save(
     """Write what was learned of some shapes, and delete the oldest rows of a full table."""
     connection.executemany(
         "INSERT OR REPLACE INTO durations VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-        [
-            (server, *key.shape, key.cold, json.dumps([*measurements]), now)
-            for key, measurements in durations.items()
-        ],
+        new_values(server, durations, now=now),
     )
     connection.execute(
         "DELETE FROM durations WHERE learned_at < (SELECT learned_at FROM durations"
         " ORDER BY learned_at DESC LIMIT 1 OFFSET ?)",
-        (_MAX_ROWS,),
+        (MAX_ROWS,),
     )
 
 
@@ -56,6 +64,11 @@ def of_server(
     rows = connection.execute(
         "SELECT * FROM durations WHERE server = ? ORDER BY learned_at", (server,)
     )
+    return durations_of(rows)
+
+
+def durations_of(rows: Iterable[Row]) -> dict[ShapeKey, tuple[Measurement, ...]]:
+    """Return the measurements of whole rows of the table, by shape."""
     return {
         ShapeKey(
             NodeShape(row["class_type"], row["models"], row["megapixels"], row["steps"]),

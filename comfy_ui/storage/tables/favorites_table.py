@@ -14,7 +14,8 @@ SCHEMA: Final = (
 )""",
 )
 
-_MOST: Final = 1000  # of a user
+MOST: Final = 1000
+"""The largest number of marked files of a user."""
 
 
 def names(connection: sqlite3.Connection, user_id: str, folder: str) -> frozenset[str]:
@@ -30,7 +31,7 @@ def insert(connection: sqlite3.Connection, user_id: str, folder: str, name: str)
     connection.execute(
         "INSERT OR IGNORE INTO favorites (user_id, folder, name) SELECT ?, ?, ? "
         "WHERE (SELECT count(*) FROM favorites WHERE user_id = ?) < ?",
-        (user_id, folder, name, user_id, _MOST),
+        (user_id, folder, name, user_id, MOST),
     )
 
 

@@ -12,6 +12,7 @@ from typing import Final
 from ...workflow.graph import AnyGraph
 from ...workflow.model_files import model_files
 from ..records import PREVIEW_FOLDER, ItemQuery, Job, LibraryItem, StoredFile
+from .row import Row
 
 SCHEMA: Final = (
     """CREATE TABLE items (
@@ -44,8 +45,8 @@ SCHEMA: Final = (
     # The presets of a user are listed with one step per preset, not one per result.
     "CREATE INDEX items_preset ON items(user_id, preset) WHERE deleted_at IS NULL",
 )
-_COLUMNS = "items.*, jobs.prompt, jobs.seed, jobs.vals, jobs.parent_id"
-_SELECT = f"SELECT {_COLUMNS} FROM items JOIN jobs ON jobs.id = job_id"  # noqa: S608 -- constant
+COLUMNS: Final = "items.*, jobs.prompt, jobs.seed, jobs.vals, jobs.parent_id"
+_SELECT = f"SELECT {COLUMNS} FROM items JOIN jobs ON jobs.id = job_id"  # noqa: S608 -- constant
 MAX_PAGE = 500
 """Largest page of results."""
 
@@ -78,10 +79,52 @@ def page_statement(query: ItemQuery) -> tuple[str, list[object]]:
         else "items INDEXED BY items_page"
     )
     statement = (
-        f"SELECT {_COLUMNS} FROM {source} CROSS JOIN jobs ON jobs.id = items.job_id"  # noqa: S608 -- values are bound
+        f"SELECT {COLUMNS} FROM {source} CROSS JOIN jobs ON jobs.id = items.job_id"  # noqa: S608 -- values are bound
         f" WHERE deleted_at IS NULL AND {where} ORDER BY {order} DESC LIMIT ?"
     )
     return statement, [*(value for _, value in conditions), max(0, min(query.limit, MAX_PAGE))]
+
+
+NEW_COLUMNS: Final = (
+    "id",
+    "job_id",
+    "source",
+    "user_id",
+    "kind",
+    "filename",
+    "media_type",
+    "path",
+    "thumbnail",
+    "width",
+    "height",
+    "size_bytes",
+    "created_at",
+    "preset",
+)
+_INSERT: Final = (
+    f"INSERT OR IGNORE INTO items ({', '.join(NEW_COLUMNS)})"  # noqa: S608 -- constant
+    f" VALUES ({', '.join('?' * len(NEW_COLUMNS))})"
+)
+
+
+def new_values(item_id: int, job: Job, file: StoredFile, *, at: float) -> tuple[object, ...]:
+    """Return the values of :data:`NEW_COLUMNS`."""
+    return (
+        item_id,
+        job.id,
+        file.source,
+        job.user_id,
+        file.kind,
+        file.filename,
+        file.media_type,
+        file.path,
+        file.thumbnail,
+        file.width,
+        file.height,
+        file.size_bytes,
+        at,
+        job.preset,
+    )
 
 
 def insert(
@@ -92,20 +135,20 @@ def insert(
     They become the newest results even if the system clock was set back.
     """
     newest = connection.execute("SELECT coalesce(max(id), 0) FROM items").fetchone()[0]
-    _insert(connection, job, files, at=now, first_id=max(_id_at(now), newest + 1))
+    _insert(connection, job, files, at=now, first_id=max(id_at(now), newest + 1))
 
 
 def insert_dated(
     connection: sqlite3.Connection, job: Job, file: StoredFile, *, made_at: float
 ) -> None:
     """Insert a result that was created at ``made_at``, in the order of creation."""
-    item_id = _id_at(made_at)
+    item_id = id_at(made_at)
     while connection.execute("SELECT 1 FROM items WHERE id = ?", (item_id,)).fetchone():
         item_id += 1
     _insert(connection, job, [file], at=made_at, first_id=item_id)
 
 
-def _id_at(at: float) -> int:
+def id_at(at: float) -> int:
     """Return the microseconds of a time as an id, so that pages are cut by the id alone.
 
     These ids stay exact in JavaScript for two more centuries.
@@ -123,27 +166,7 @@ def _insert(
 ) -> None:
     item_id = first_id
     for file in reversed([*files]):  # pages are by descending id: the first file comes first
-        added = connection.execute(
-            "INSERT OR IGNORE INTO items (id, job_id, source, user_id, kind, filename, media_type,"
-            " path, thumbnail, width, height, size_bytes, created_at, preset)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (
-                item_id,
-                job.id,
-                file.source,
-                job.user_id,
-                file.kind,
-                file.filename,
-                file.media_type,
-                file.path,
-                file.thumbnail,
-                file.width,
-                file.height,
-                file.size_bytes,
-                at,
-                job.preset,
-            ),
-        )
+        added = connection.execute(_INSERT, new_values(item_id, job, file, at=at))
         if added.rowcount:
             _index(connection, item_id, job.graph, job.prompt, job.preset, file.filename)
             item_id += 1
@@ -163,8 +186,13 @@ def rebuild_search_index(connection: sqlite3.Connection) -> None:
 def _index(connection: sqlite3.Connection, item_id: int, graph: AnyGraph, *words: str) -> None:
     connection.execute(
         "INSERT INTO items_search (rowid, body) VALUES (?, ?)",
-        (item_id, "\n".join([*words, *model_files(graph)]).casefold()),
+        (item_id, search_text(graph, *words)),
     )
+
+
+def search_text(graph: AnyGraph, *words: str) -> str:
+    """Return what a search for words looks at: the words and the model files of the graph."""
+    return "\n".join([*words, *model_files(graph)]).casefold()
 
 
 def user_of(connection: sqlite3.Connection, item_id: int) -> str | None:
@@ -191,7 +219,7 @@ def find_by_path(connection: sqlite3.Connection, user_id: str, path: str) -> int
 
 
 def page(connection: sqlite3.Connection, query: ItemQuery, folder: Path) -> list[LibraryItem]:
-    return [_item(row, folder) for row in connection.execute(*page_statement(query))]
+    return [item_of(row, folder) for row in connection.execute(*page_statement(query))]
 
 
 def deleted_page(
@@ -211,7 +239,7 @@ def deleted_page(
         " AND (deleted_at, items.id) < (?, ?) ORDER BY deleted_at DESC, items.id DESC LIMIT ?",
         (user_id, *(before or (math.inf, 0)), min(limit, MAX_PAGE)),
     )
-    return [_item(row, folder) for row in rows]
+    return [item_of(row, folder) for row in rows]
 
 
 def presets(connection: sqlite3.Connection, user_id: str) -> list[str]:
@@ -234,7 +262,7 @@ def for_job(connection: sqlite3.Connection, job_id: str, folder: Path) -> tuple[
     rows = connection.execute(
         f"{_SELECT} WHERE job_id = ? AND deleted_at IS NULL ORDER BY items.id DESC", (job_id,)
     )
-    return tuple(_item(row, folder) for row in rows)
+    return tuple(item_of(row, folder) for row in rows)
 
 
 def select(
@@ -254,7 +282,7 @@ def select(
             (item_id, user_id),
         ).fetchone()
         if row:
-            items.append(_item(row, folder))
+            items.append(item_of(row, folder))
     return items
 
 
@@ -267,7 +295,7 @@ def children(
         " ORDER BY items.id DESC LIMIT ?",
         (item_id, user_id, limit),
     )
-    return [_item(row, folder) for row in rows]
+    return [item_of(row, folder) for row in rows]
 
 
 def star(connection: sqlite3.Connection, item_id: int, user_id: str, *, starred: bool) -> bool:
@@ -359,7 +387,8 @@ def _quoted(word: str) -> str:
     return '"' + word.replace('"', '""') + '"'
 
 
-def _item(row: sqlite3.Row, folder: Path) -> LibraryItem:
+def item_of(row: Row, folder: Path) -> LibraryItem:
+    """Return the result of a row of :data:`COLUMNS`. ``folder`` is the data folder."""
     return LibraryItem(
         id=row["id"],
         job_id=row["job_id"],

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from ...protocol.outputs import OutputFile, Outputs
 from ..records import ACTIVE, Job, JobError, JobStatus, WebhookTarget
+from .row import Row
 
 PARENT_INDEX: Final = "CREATE INDEX jobs_parent ON jobs(parent_id) WHERE parent_id IS NOT NULL"
 SCHEMA: Final = (
@@ -49,31 +50,81 @@ SCHEMA: Final = (
 )
 ADD_SERVER_DEATHS: Final = "ALTER TABLE jobs ADD COLUMN server_deaths INTEGER NOT NULL DEFAULT 0"
 ADD_PARENT: Final = ("ALTER TABLE jobs ADD COLUMN parent_id INTEGER", PARENT_INDEX)
-_PACE_JOBS: Final = 20  # recent jobs of a preset that its speed is measured by
+PACE_JOBS: Final = 20  # recent jobs of a preset that its speed is measured by
+
+
+NEW_COLUMNS: Final = (
+    "id",
+    "user_id",
+    "preset",
+    "vals",
+    "prompt",
+    "seed",
+    "graph",
+    "status",
+    "rank",
+    "work",
+    "cost_s",
+    "created_at",
+    "parent_id",
+    "webhook",
+)
+CHANGING_COLUMNS: Final = (
+    "status",
+    "rank",
+    "server",
+    "prompt_id",
+    "cancel_requested",
+    "server_deaths",
+    "started_at",
+    "finished_at",
+    "outputs",
+    "error",
+)
+_INSERT: Final = (
+    f"INSERT INTO jobs ({', '.join(NEW_COLUMNS)}) VALUES ({', '.join('?' * len(NEW_COLUMNS))})"  # noqa: S608 -- constant
+)
+_UPDATE: Final = f"UPDATE jobs SET {' = ?, '.join(CHANGING_COLUMNS)} = ? WHERE id = ?"  # noqa: S608 -- constant
+
+
+def new_values(job: Job) -> tuple[object, ...]:
+    """Return the values of :data:`NEW_COLUMNS`."""
+    return (
+        job.id,
+        job.user_id,
+        job.preset,
+        json.dumps(job.values),
+        job.prompt,
+        None if job.seed is None else str(job.seed),
+        json.dumps(job.graph),
+        job.status,
+        job.rank,
+        job.work,
+        job.cost_s,
+        job.created_at,
+        job.parent_id,
+        json.dumps(asdict(job.webhook)) if job.webhook else None,
+    )
+
+
+def changing_values(job: Job) -> tuple[object, ...]:
+    """Return the values of :data:`CHANGING_COLUMNS`, which change after a job was inserted."""
+    return (
+        job.status,
+        job.rank,
+        job.server,
+        job.prompt_id,
+        job.cancel_requested,
+        job.server_deaths,
+        job.started_at,
+        job.finished_at,
+        json.dumps(asdict(job.outputs)) if job.outputs else None,
+        json.dumps(asdict(job.error)) if job.error else None,
+    )
 
 
 def insert(connection: sqlite3.Connection, job: Job) -> None:
-    connection.execute(
-        "INSERT INTO jobs (id, user_id, preset, vals, prompt, seed, graph, status, rank, work,"
-        " cost_s, created_at, parent_id, webhook)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        (
-            job.id,
-            job.user_id,
-            job.preset,
-            json.dumps(job.values),
-            job.prompt,
-            None if job.seed is None else str(job.seed),
-            json.dumps(job.graph),
-            job.status,
-            job.rank,
-            job.work,
-            job.cost_s,
-            job.created_at,
-            job.parent_id,
-            json.dumps(asdict(job.webhook)) if job.webhook else None,
-        ),
-    )
+    connection.execute(_INSERT, new_values(job))
 
 
 def delete(connection: sqlite3.Connection, job_id: str) -> None:
@@ -83,23 +134,7 @@ def delete(connection: sqlite3.Connection, job_id: str) -> None:
 
 def update(connection: sqlite3.Connection, job: Job) -> None:
     """Write every column that changes after a job was inserted."""
-    connection.execute(
-        "UPDATE jobs SET status = ?, rank = ?, server = ?, prompt_id = ?, cancel_requested = ?,"
-        " server_deaths = ?, started_at = ?, finished_at = ?, outputs = ?, error = ? WHERE id = ?",
-        (
-            job.status,
-            job.rank,
-            job.server,
-            job.prompt_id,
-            job.cancel_requested,
-            job.server_deaths,
-            job.started_at,
-            job.finished_at,
-            json.dumps(asdict(job.outputs)) if job.outputs else None,
-            json.dumps(asdict(job.error)) if job.error else None,
-            job.id,
-        ),
-    )
+    connection.execute(_UPDATE, (*changing_values(job), job.id))
 
 
 def set_tags(connection: sqlite3.Connection, job_id: str, tags: tuple[float, float]) -> None:
@@ -122,14 +157,14 @@ def unfinished(connection: sqlite3.Connection) -> list[Job]:
         f"SELECT * FROM jobs WHERE status IN ({marks}) ORDER BY created_at",  # noqa: S608 -- marks only
         statuses,
     )
-    return [_job(row) for row in rows]
+    return [job_of(row) for row in rows]
 
 
 def get(connection: sqlite3.Connection, job_id: str, user_id: str) -> Job | None:
     row = connection.execute(
         "SELECT * FROM jobs WHERE id = ? AND user_id = ?", (job_id, user_id)
     ).fetchone()
-    return _job(row) if row else None
+    return job_of(row) if row else None
 
 
 def recent(connection: sqlite3.Connection, user_id: str, limit: int) -> list[Job]:
@@ -138,7 +173,7 @@ def recent(connection: sqlite3.Connection, user_id: str, limit: int) -> list[Job
         " ORDER BY finished_at DESC LIMIT ?",
         (user_id, limit),
     )
-    return [_job(row) for row in rows]
+    return [job_of(row) for row in rows]
 
 
 def recent_presets(connection: sqlite3.Connection, user_id: str, limit: int) -> list[str]:
@@ -181,7 +216,7 @@ def seconds_per_work(connection: sqlite3.Connection, preset: str) -> float:
         "SELECT sum(finished_at - started_at), sum(work) FROM (SELECT started_at, finished_at, work"
         " FROM jobs WHERE preset = ? AND status = 'succeeded' AND started_at IS NOT NULL"
         " ORDER BY finished_at DESC LIMIT ?)",
-        (preset, _PACE_JOBS),
+        (preset, PACE_JOBS),
     ).fetchone()
     seconds, work = row
     return max(seconds / work, 1e-3) if work else 1.0
@@ -197,7 +232,8 @@ def fair_queue_tags(connection: sqlite3.Connection) -> tuple[float, dict[str, fl
     return virtual, dict(rows.fetchall())
 
 
-def _job(row: sqlite3.Row) -> Job:
+def job_of(row: Row) -> Job:
+    """Return the job of a whole row of the table."""
     return Job(
         id=row["id"],
         user_id=row["user_id"],

@@ -12,7 +12,8 @@ from ..records import Webhook, WebhookDelivery, WebhookTarget
 
 ADD_WEBHOOK: Final = "ALTER TABLE jobs ADD COLUMN webhook TEXT"
 _ENDED: Final = "('succeeded', 'failed', 'cancelled', 'lost')"
-_MAX_KEPT: Final = 200  # ended deliveries of one user
+MAX_KEPT: Final = 200
+"""The largest number of ended deliveries of a user."""
 
 SCHEMA: Final = (
     """CREATE TABLE webhooks (
@@ -104,25 +105,31 @@ def recent(connection: sqlite3.Connection, user_id: str, limit: int) -> list[Web
     return [_delivery(row) for row in rows]
 
 
+CHANGING_COLUMNS: Final = ("body", "attempts", "next_at", "sent_at", "status", "error")
+
+
+def changing_values(delivery: WebhookDelivery) -> tuple[object, ...]:
+    """Return the values of :data:`CHANGING_COLUMNS`, which an attempt changes."""
+    return (
+        delivery.body,
+        delivery.attempts,
+        delivery.next_at,
+        delivery.sent_at,
+        delivery.status,
+        delivery.error,
+    )
+
+
 def save(connection: sqlite3.Connection, delivery: WebhookDelivery) -> None:
     """Write the outcome of an attempt, and forget the user's oldest ended deliveries."""
     connection.execute(
-        "UPDATE webhook_deliveries SET body = ?, attempts = ?, next_at = ?, sent_at = ?,"
-        " status = ?, error = ? WHERE id = ?",
-        (
-            delivery.body,
-            delivery.attempts,
-            delivery.next_at,
-            delivery.sent_at,
-            delivery.status,
-            delivery.error,
-            delivery.id,
-        ),
+        f"UPDATE webhook_deliveries SET {' = ?, '.join(CHANGING_COLUMNS)} = ? WHERE id = ?",  # noqa: S608 -- constants only
+        (*changing_values(delivery), delivery.id),
     )
     connection.execute(
         "DELETE FROM webhook_deliveries WHERE id IN (SELECT id FROM webhook_deliveries"
         " WHERE user_id = ? AND next_at IS NULL ORDER BY id DESC LIMIT -1 OFFSET ?)",
-        (delivery.user_id, _MAX_KEPT),
+        (delivery.user_id, MAX_KEPT),
     )
 
 

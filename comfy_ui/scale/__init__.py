@@ -1,0 +1,1 @@
+"""PostgreSQL instead of SQLite ([scale]): migrations and stores."""

@@ -1,0 +1,61 @@
+"""The choice of the database by the settings."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, closing
+from functools import partial
+from pathlib import Path
+
+from ..errors import StorageError
+from ..features import require_feature
+from ..library.stores import OpenStores, Stores, open_sqlite_stores
+from ..private_files import make_folder
+from ..settings import Settings
+from ..storage.database import DATABASE_FILE, lock_folder
+
+
+def choose_stores(settings: Settings) -> OpenStores:
+    """Return what opens the stores: of PostgreSQL if the setting ``database`` is set.
+
+    Raises:
+        MissingFeatureError: the extra [scale] is not installed.
+    """
+    if settings.database is None:
+        return open_sqlite_stores
+    require_feature("scale")
+    return partial(_open_postgres_stores, settings.database.get_secret_value())
+
+
+@asynccontextmanager
+async def _open_postgres_stores(url: str, folder: Path) -> AsyncIterator[Stores]:
+    """Open the stores in a PostgreSQL database that no other app may use meanwhile."""
+    from .postgres_database import PostgresDatabase
+    from .postgres_job_store import PostgresJobStore
+    from .postgres_library_store import PostgresLibraryStore
+    from .postgres_webhook_store import PostgresWebhookStore
+
+    try:
+        make_folder(folder)
+        lock = lock_folder(folder)  # the files of results are there
+    except (OSError, sqlite3.Error) as error:
+        raise StorageError(f"The folder {folder} cannot be used: {error}.") from error
+    with closing(lock):
+        if (folder / DATABASE_FILE).exists():
+            raise StorageError(
+                f"The data folder has a SQLite database, {DATABASE_FILE}, and COMFY_UI_DATABASE"
+                " names another one.",
+                hint="Copy its jobs and results there: comfy-ui db import. Or choose another"
+                " folder with --data-dir.",
+            )
+        database = PostgresDatabase(url, exclusive=True)
+        await database.open()
+        try:
+            yield Stores(
+                PostgresJobStore(database, folder),
+                PostgresLibraryStore(database, folder),
+                PostgresWebhookStore(database),
+            )
+        finally:
+            await database.close()

@@ -1,0 +1,178 @@
+"""The PostgreSQL database: a pool of connections, and a transaction for each call."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, Final, TypeAlias, TypeVar
+
+import psycopg
+from psycopg.rows import DictRow, dict_row
+from psycopg_pool import AsyncConnectionPool, PoolClosed, PoolTimeout
+
+from ..errors import StorageError, ValidationError
+from .postgres_migrations import reason_of, require_schema
+
+R = TypeVar("R")
+Cursor: TypeAlias = psycopg.AsyncCursor[DictRow]
+Values: TypeAlias = Sequence[object] | Mapping[str, object]
+
+logger = logging.getLogger(__name__)
+
+_ONE_APP: Final = 0x636F6D66_75690002  # the advisory lock of the only app on a database
+_RECONNECT_S: Final = 5.0
+_CONNECT: Final[Mapping[str, Any]] = {
+    "row_factory": dict_row,
+    "connect_timeout": 10,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+}
+_REPEATABLE: Final = (
+    psycopg.errors.DeadlockDetected,
+    psycopg.errors.SerializationFailure,
+    psycopg.errors.AdminShutdown,
+    psycopg.errors.CrashShutdown,
+)
+
+
+class PostgresDatabase:
+    """The connections of one app.
+
+    ``url``: a ``postgresql://`` address, with its password. ``exclusive``: no other app may use
+    the database. The app then has one connection, whose session holds a lock, so that no
+    transaction of it can run after another app has got the lock. ``wait_s``: how long a call waits
+    for a connection, for instance while the server restarts.
+    """
+
+    def __init__(
+        self, url: str, *, exclusive: bool, connections: int = 8, wait_s: float = 10.0
+    ) -> None:
+        self._url = url
+        self._exclusive = exclusive
+        self._wait_s = wait_s
+        self._refusal: StorageError | None = None
+        self._pool = AsyncConnectionPool(
+            url,
+            connection_class=psycopg.AsyncConnection[DictRow],
+            kwargs=dict(_CONNECT),
+            min_size=1,
+            max_size=1 if exclusive else connections,
+            open=False,
+            configure=self._configure,
+            timeout=wait_s,
+            reconnect_timeout=_RECONNECT_S,
+            name="comfy-ui",
+        )
+
+    async def open(self) -> None:
+        """Connect, and check the schema.
+
+        Raises:
+            StorageError: the server does not answer or refuses, the schema is too old or too new,
+                or another app uses the database.
+        """
+        try:
+            async with await psycopg.AsyncConnection[DictRow].connect(
+                self._url, **_CONNECT
+            ) as connection:
+                await self._configure(connection)
+                await connection.execute("SELECT pg_advisory_unlock_all()")
+        except psycopg.Error as error:
+            raise StorageError(
+                f"The database cannot be used: {reason_of(error)}",
+                hint="Check COMFY_UI_DATABASE, and that the server runs.",
+            ) from error
+        await self._pool.open()
+        try:
+            await self.fetch("SELECT 1")  # the pool connects in the background
+        except BaseException:
+            await self.close()
+            raise
+
+    async def close(self) -> None:
+        """Close the connections. May be called twice."""
+        await self._pool.close()
+
+    async def run(self, call: Callable[[Cursor], Awaitable[R]]) -> R:
+        """Run ``call(cursor)`` in a transaction; return when its changes are on disk.
+
+        A transaction that is lost with its connection is run again. It may have been committed
+        already, so ``call`` has to give the same outcome when it is repeated.
+
+        Raises:
+            StorageError: the server does not answer, or the transaction failed; nothing has
+                changed, unless the connection broke while it was committed.
+            ValidationError: a value cannot be stored.
+        """
+        deadline = time.monotonic() + self._wait_s
+        while True:
+            connection = None
+            try:
+                async with self._pool.connection() as connection, connection.cursor() as cursor:
+                    return await call(cursor)
+            except (PoolTimeout, PoolClosed) as error:
+                raise self._refusal or StorageError(
+                    f"The database does not answer: {reason_of(error)}",
+                    hint="The app connects again when it does.",
+                ) from error
+            except (psycopg.DataError, UnicodeEncodeError) as error:
+                raise ValidationError(
+                    "This text or number cannot be stored.",
+                    hint="Remove invalid characters and numbers beyond 64 bits.",
+                ) from error
+            except psycopg.Error as error:
+                lost = connection is not None and connection.closed
+                if not (lost or isinstance(error, _REPEATABLE)) or time.monotonic() > deadline:
+                    raise StorageError(
+                        f"The database failed: {reason_of(error)}",
+                        hint="The log of the PostgreSQL server says more.",
+                    ) from error
+                logger.info("A transaction is run again: %s", reason_of(error))
+
+    async def fetch(self, statement: str, values: Values = ()) -> list[DictRow]:
+        """Run one statement in a transaction and return its rows."""
+
+        async def read(cursor: Cursor) -> list[DictRow]:
+            await cursor.execute(statement, values)
+            return await cursor.fetchall()
+
+        return await self.run(read)
+
+    async def execute(self, statement: str, values: Values = ()) -> int:
+        """Run one statement in a transaction and return the number of rows that it changed."""
+
+        async def write(cursor: Cursor) -> int:
+            await cursor.execute(statement, values)
+            return cursor.rowcount
+
+        return await self.run(write)
+
+    async def _configure(self, connection: psycopg.AsyncConnection[DictRow]) -> None:
+        """Prepare a new connection before it is used.
+
+        Raises:
+            StorageError: as :meth:`open`.
+        """
+        try:
+            await require_schema(connection)
+            # A session whose host is gone would hold its lock for hours.
+            await connection.execute("SET tcp_keepalives_idle = 10")
+            await connection.execute("SET tcp_keepalives_interval = 5")
+            await connection.execute("SET tcp_keepalives_count = 3")
+            if self._exclusive:
+                await connection.execute("SET lock_timeout = '2s'")  # an app may just be ending
+                await connection.execute("SELECT pg_advisory_lock(%s)", (_ONE_APP,))
+                await connection.execute("SET lock_timeout = 0")
+            await connection.commit()
+        except psycopg.errors.LockNotAvailable as error:
+            self._refusal = StorageError(
+                "Another comfy-ui is using the database.",
+                hint="Stop it first. Several apps on one database are not supported yet.",
+            )
+            raise self._refusal from error
+        except StorageError as error:
+            self._refusal = error
+            raise
+        self._refusal = None

@@ -1,0 +1,263 @@
+"""The library store in a PostgreSQL database."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Container, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ..storage.quota import StorageUsage
+from ..storage.records import ItemQuery, LibraryItem
+from ..storage.tables import favorites_table, items_table
+from .postgres_database import Cursor, PostgresDatabase
+from .postgres_job_store import SELECT_ITEMS
+
+
+class PostgresLibraryStore:
+    """The :class:`~comfy_ui.library.library_store.LibraryStore` of a database.
+
+    ``folder`` is the data folder, which the paths of results are relative to.
+    """
+
+    recovery = ""  # PostgreSQL recovers its files itself
+
+    def __init__(self, database: PostgresDatabase, folder: Path) -> None:
+        self._database = database
+        self._folder = folder
+
+    # Results
+
+    async def page(self, query: ItemQuery) -> list[LibraryItem]:
+        filters: list[tuple[str, object]] = [
+            ("items.user_id = %s", query.user_id),
+            ("items.id < %s", query.before),
+            ("kind = %s", query.kind),
+            ("items.preset = %s", query.preset),
+            ("starred = %s", query.starred),
+            ("items.created_at >= %s", query.since),
+            ("items.created_at < %s", query.until),
+            *(("search LIKE %s", _containing(word)) for word in query.text.casefold().split()),
+        ]
+        conditions = [(condition, value) for condition, value in filters if value is not None]
+        where = " AND ".join(["deleted_at IS NULL", *(condition for condition, _ in conditions)])
+        return await self._items(
+            f"{SELECT_ITEMS} WHERE {where} ORDER BY items.id DESC LIMIT %s",
+            (*(value for _, value in conditions), max(0, min(query.limit, items_table.MAX_PAGE))),
+        )
+
+    async def deleted_page(
+        self, user_id: str, *, limit: int, before: tuple[float, int] | None = None
+    ) -> list[LibraryItem]:
+        return await self._items(
+            f"{SELECT_ITEMS} WHERE items.user_id = %s AND deleted_at > 0"
+            " AND (deleted_at, items.id) < (%s::float8, %s::bigint)"
+            " ORDER BY deleted_at DESC, items.id DESC LIMIT %s",
+            (user_id, *(before or (math.inf, 0)), max(0, min(limit, items_table.MAX_PAGE))),
+        )
+
+    async def items(
+        self, item_ids: Iterable[int], user_id: str, *, deleted: bool = False
+    ) -> list[LibraryItem]:
+        ids = [*item_ids]
+        state = "deleted_at > 0" if deleted else "deleted_at IS NULL"
+        items = await self._items(
+            f"{SELECT_ITEMS} WHERE items.id = ANY(%s) AND items.user_id = %s AND {state}",
+            (ids, user_id),
+        )
+        by_id = {item.id: item for item in items}
+        return [by_id[item_id] for item_id in ids if item_id in by_id]
+
+    async def presets(self, user_id: str) -> list[str]:
+        next_one = (
+            "SELECT min(preset) FROM items WHERE user_id = %(user)s AND deleted_at IS NULL"
+            " AND preset > "
+        )
+        rows = await self._database.fetch(
+            f"WITH RECURSIVE names(preset) AS (({next_one} '') UNION ALL"  # noqa: S608 -- constant
+            f" SELECT ({next_one} names.preset) FROM names WHERE names.preset IS NOT NULL)"
+            " SELECT preset FROM names WHERE preset IS NOT NULL",
+            {"user": user_id},
+        )
+        return [row["preset"] for row in rows]
+
+    async def user_of(self, item_id: int) -> str | None:
+        rows = await self._database.fetch(
+            "SELECT user_id FROM items WHERE id = %s AND deleted_at IS NULL", (item_id,)
+        )
+        return rows[0]["user_id"] if rows else None
+
+    async def paths(self) -> set[str]:
+        return {
+            row["path"] for row in await self._database.fetch("SELECT DISTINCT path FROM items")
+        }
+
+    async def star(self, item_id: int, user_id: str, *, starred: bool) -> bool:
+        changed = await self._database.execute(
+            "UPDATE items SET starred = %s WHERE id = %s AND user_id = %s AND deleted_at IS NULL",
+            (starred, item_id, user_id),
+        )
+        return changed > 0
+
+    async def set_deleted(
+        self, item_ids: Iterable[int], user_id: str, deleted_at: float | None
+    ) -> list[int]:
+        was = "IS NOT NULL" if deleted_at is None else "IS NULL"
+        return await self._changed(f"deleted_at {was}", item_ids, user_id, deleted_at)
+
+    async def delete_forever(self, item_ids: Iterable[int], user_id: str) -> list[int]:
+        return await self._changed("deleted_at > 0", item_ids, user_id, 0.0)
+
+    async def _changed(
+        self, condition: str, item_ids: Iterable[int], user_id: str, deleted_at: float | None
+    ) -> list[int]:
+        """Set ``deleted_at`` of the user's results that meet a condition; return their ids."""
+        ids = [*item_ids]
+        rows = await self._database.fetch(
+            "UPDATE items SET deleted_at = %s WHERE id = ANY(%s) AND user_id = %s"  # noqa: S608 -- constants
+            f" AND {condition} RETURNING id",
+            (deleted_at, ids, user_id),
+        )
+        changed = {row["id"] for row in rows}
+        return [item_id for item_id in ids if item_id in changed]
+
+    async def purge(self, *, deleted_before: float, created_before: float) -> Sequence[str]:
+        async def write(cursor: Cursor) -> Sequence[str]:
+            await cursor.execute(
+                "DELETE FROM items WHERE deleted_at < %s AND (deleted_at > 0 OR created_at < %s)"
+                " RETURNING path",
+                (deleted_before, created_before),
+            )
+            return await _unused(cursor, {row["path"] for row in await cursor.fetchall()})
+
+        return await self._database.run(write)
+
+    async def purge_oldest(
+        self, user_id: str, *, deleted_before: float, least_bytes: int
+    ) -> Sequence[str]:
+        async def write(cursor: Cursor) -> Sequence[str]:
+            await cursor.execute(
+                "DELETE FROM items WHERE id IN (SELECT id FROM (SELECT id,"
+                " sum(size_bytes) OVER (ORDER BY deleted_at, id) - size_bytes AS before_bytes"
+                " FROM items WHERE user_id = %s AND deleted_at < %s"
+                " AND (deleted_at > 0 OR created_at < %s)) AS oldest"
+                " WHERE before_bytes < %s) RETURNING path",
+                (user_id, deleted_before, deleted_before, least_bytes),
+            )
+            return await _unused(cursor, {row["path"] for row in await cursor.fetchall()})
+
+        return await self._database.run(write)
+
+    async def favorites(self, user_id: str, folder: str) -> frozenset[str]:
+        rows = await self._database.fetch(
+            "SELECT name FROM favorites WHERE user_id = %s AND folder = %s", (user_id, folder)
+        )
+        return frozenset(row["name"] for row in rows)
+
+    async def save_favorite(self, user_id: str, folder: str, name: str, *, marked: bool) -> None:
+        if marked:
+            await self._database.execute(
+                "INSERT INTO favorites (user_id, folder, name) SELECT %s, %s, %s"
+                " WHERE (SELECT count(*) FROM favorites WHERE user_id = %s) < %s"
+                " ON CONFLICT DO NOTHING",
+                (user_id, folder, name, user_id, favorites_table.MOST),
+            )
+        else:
+            await self._database.execute(
+                "DELETE FROM favorites WHERE user_id = %s AND folder = %s AND name = %s",
+                (user_id, folder, name),
+            )
+
+    async def children(self, item_id: int, user_id: str, *, limit: int) -> list[LibraryItem]:
+        return await self._items(
+            f"{SELECT_ITEMS} WHERE jobs.parent_id = %s AND items.user_id = %s"
+            " AND deleted_at IS NULL ORDER BY items.id DESC LIMIT %s",
+            (item_id, user_id, limit),
+        )
+
+    # Presets
+
+    async def recent_presets(self, user_id: str, *, limit: int) -> list[str]:
+        rows = await self._database.fetch(
+            "SELECT preset FROM jobs WHERE user_id = %s AND finished_at IS NOT NULL"
+            " ORDER BY finished_at DESC LIMIT %s",
+            (user_id, limit),
+        )
+        return [*dict.fromkeys(row["preset"] for row in rows)]
+
+    async def preset_defaults(self, user_id: str, preset: str) -> dict[str, Any]:
+        rows = await self._database.fetch(
+            "SELECT vals FROM preset_defaults WHERE user_id = %s AND preset = %s",
+            (user_id, preset),
+        )
+        values: dict[str, Any] = json.loads(rows[0]["vals"]) if rows else {}
+        return values
+
+    async def save_preset_defaults(
+        self, user_id: str, preset: str, values: Mapping[str, Any]
+    ) -> None:
+        if values:
+            await self._database.execute(
+                "INSERT INTO preset_defaults (user_id, preset, vals) VALUES (%s, %s, %s)"
+                " ON CONFLICT (user_id, preset) DO UPDATE SET vals = excluded.vals",
+                (user_id, preset, json.dumps(values)),
+            )
+        else:
+            await self._database.execute(
+                "DELETE FROM preset_defaults WHERE user_id = %s AND preset = %s",
+                (user_id, preset),
+            )
+
+    # Uploads and quota
+
+    async def add_upload(self, name: str, user_id: str, size_bytes: int, *, now: float) -> None:
+        await self._database.execute(
+            "INSERT INTO uploads (name, user_id, size_bytes, created_at) VALUES (%s, %s, %s, %s)"
+            " ON CONFLICT (name) DO NOTHING",
+            (name, user_id, size_bytes, now),
+        )
+
+    async def delete_upload(self, name: str) -> None:
+        await self._database.execute("DELETE FROM uploads WHERE name = %s", (name,))
+
+    async def delete_missing_uploads(
+        self, existing: Container[str], *, created_before: float
+    ) -> None:
+        async def write(cursor: Cursor) -> None:
+            await cursor.execute(
+                "SELECT name FROM uploads WHERE created_at < %s", (created_before,)
+            )
+            names = [row["name"] for row in await cursor.fetchall()]
+            await cursor.execute(
+                "DELETE FROM uploads WHERE name = ANY(%s)",
+                ([name for name in names if name not in existing],),
+            )
+
+        await self._database.run(write)
+
+    async def usage(self, user_id: str, limit_bytes: int | None) -> StorageUsage:
+        rows = await self._database.fetch(
+            "SELECT kept_bytes, deleted_bytes, upload_bytes FROM storage_usage WHERE user_id = %s",
+            (user_id,),
+        )
+        results, deleted, uploads = rows[0].values() if rows else (0, 0, 0)
+        return StorageUsage(results, deleted, uploads, limit_bytes)
+
+    async def _items(self, statement: str, values: Sequence[object]) -> list[LibraryItem]:
+        return [
+            items_table.item_of(row, self._folder)
+            for row in await self._database.fetch(statement, values)
+        ]
+
+
+def _containing(word: str) -> str:
+    """Return the LIKE pattern of texts that contain a word."""
+    escaped = word.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
+    return f"%{escaped}%"
+
+
+async def _unused(cursor: Cursor, paths: set[str]) -> Sequence[str]:
+    """Return the paths that no result uses."""
+    await cursor.execute("SELECT DISTINCT path FROM items WHERE path = ANY(%s)", ([*paths],))
+    return sorted(paths - {row["path"] for row in await cursor.fetchall()})

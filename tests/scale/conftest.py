@@ -1,0 +1,3 @@
+"""Fixtures of these tests: the demo engine and its client."""
+
+from tests.service_fixtures import client, server  # noqa: F401 -- fixtures are found by name
