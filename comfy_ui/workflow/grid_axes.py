@@ -18,13 +18,28 @@ from pathlib import PurePosixPath
 from typing import Any, Final
 
 from ..errors import ValidationError
-from .fields.field_types import FIELD_TYPES, INTEGER_ROLES, MODEL_ROLES, NUMBER_ROLES
+from .fields.field_types import (
+    FIELD_TYPES,
+    FILE_ROLES,
+    INTEGER_ROLES,
+    MODEL_ROLES,
+    NUMBER_ROLES,
+)
 from .fields.numbers import random_seed
+from .loras.lora_values import parse_loras
 from .presets.schema import Param, Preset
 from .prompt_arrays import prompt_arrays
 from .wildcards import MAX_PROMPT_CHARACTERS, PROMPT_ROLES, check_prompt_length
 
-__all__ = ["MAX_CELLS", "ParamAxis", "array_axes", "expand", "read_axis"]
+__all__ = [
+    "MAX_CELLS",
+    "ParamAxis",
+    "array_axes",
+    "expand",
+    "file_axes",
+    "first_files",
+    "read_axis",
+]
 
 MAX_CELLS: Final = 64
 """The maximum number of jobs of one grid."""
@@ -34,6 +49,8 @@ _RANGE: Final = re.compile(
     rf"({_NUMBER})\s*[-–]\s*({_NUMBER})(?:\s*\(\s*([-+]?[\d.]+)\s*\)|\s*\[\s*(\d{{1,4}})\s*\])?"
 )
 _RANDOM: Final = "-1"
+_LORAS: Final = "loras"
+_NO_LORA: Final = "none"
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +84,8 @@ def read_axis(
         ValidationError: the param does not exist or cannot vary, a number is invalid, or there are
             no values or more than :data:`MAX_CELLS`.
     """
+    if name == _LORAS and preset.lora_slots:
+        return _lora_axis(text)
     if name == "variant" and preset.variants:
         titles = {"": "Standard"} | {key: variant.title for key, variant in preset.variants.items()}
         variants = _few("Variant", _entries(text), "Separate them by commas.")
@@ -92,6 +111,49 @@ def read_axis(
         tuple(_value_label(param, entry) for entry in entries),
         replaces=str(entries[0]) if param.role == "prompt" else "",
     )
+
+
+def _lora_axis(text: str) -> ParamAxis:
+    """Return an axis over LoRAs, each with a weight if it is not 1; "none" is none of them."""
+    label = FIELD_TYPES[_LORAS].usual["label"]
+    entries = _few(label, _entries(text), "For example: none, ink:0.8")
+    loras = tuple(
+        None if entry.casefold() == _NO_LORA else parse_loras(entry)[0] for entry in entries
+    )
+    labels = (PurePosixPath(entry.replace("\\", "/")).name for entry in entries)
+    return ParamAxis(
+        _LORAS, label, loras, tuple(name.removesuffix(".safetensors") for name in labels)
+    )
+
+
+def file_axes(preset: Preset, values: Mapping[str, Any]) -> list[ParamAxis]:
+    """Return an axis for each file field of ``values`` with several files.
+
+    The page writes one file to a line: its upload's name and, after a tab, its own name.
+    """
+    axes = []
+    for param in preset.params:
+        lines = _file_lines(param, values)
+        if len(lines) > 1:
+            files = [line.partition("\t") for line in lines]
+            labels = tuple(own or name for name, _, own in files)
+            axes.append(ParamAxis(param.id, param.label, tuple(f[0] for f in files), labels))
+    return axes
+
+
+def first_files(preset: Preset, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return ``values`` with the first file of each file field alone, without its own name."""
+    firsts = {
+        param.id: lines[0].partition("\t")[0]
+        for param in preset.params
+        if (lines := _file_lines(param, values))
+    }
+    return {**values, **firsts}
+
+
+def _file_lines(param: Param, values: Mapping[str, Any]) -> list[str]:
+    value = values.get(param.id)
+    return value.splitlines() if param.role in FILE_ROLES and isinstance(value, str) else []
 
 
 def array_axes(preset: Preset, values: Mapping[str, Any]) -> list[ParamAxis]:
@@ -157,6 +219,10 @@ def _indices(axis: ParamAxis) -> range:
 
 
 def _put(values: Mapping[str, Any], axis: ParamAxis, index: int) -> dict[str, Any]:
+    if axis.name == _LORAS:
+        compared = {lora["name"] for lora in axis.values if lora}
+        others = [lora for lora in parse_loras(values.get(_LORAS)) if lora["name"] not in compared]
+        return {**values, _LORAS: [*others, *filter(None, [axis.values[index]])]}
     if not axis.replaces:
         return {**values, axis.name: axis.values[index]}
     prompt, words = str(values.get(axis.name) or ""), axis.replaces

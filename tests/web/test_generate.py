@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from PIL import Image
 
 from comfy_ui.storage.records import LibraryItem, Phase
 from comfy_ui.web.http.upload_routes import UploadRoutes
@@ -133,3 +135,30 @@ async def test_estimate_is_empty_before_the_first_job_and_then_that_of_its_run(
     assert text.startswith("About ")
     assert text.endswith(" s")
     assert await estimate(preset="gone") == []
+
+
+async def test_generate_several_files_are_a_job_each_and_must_be_own_uploads(
+    app: WebApp, uploads: UploadRoutes, visit: Any
+) -> None:
+    user_id = visit[1]
+    names = [await uploads.accept(png(size), "image", user_id) for size in (64, 72)]
+    form = {"preset": "sdxl_img2img", "prompt": "a [[red, blue]] bay"}
+    values = {"steps": 1, "image": f"{names[0]}\tsea.png\n{names[1]}\tsky.png"}
+    answer = await press(visit, **form, values=values)
+    assert not answer["notice"]
+    jobs = await app.service.active(user_id)
+    assert {(job.values["image"], job.prompt) for job in jobs} >= {
+        (names[0], "a blue bay"),
+        (names[1], "a blue bay"),
+        (names[1], "a red bay"),
+    }
+    assert len({job.seed for job in jobs}) == 1
+    others = await uploads.accept(png(80), "image", "someone")
+    values = {"steps": 1, "image": f"{names[0]}\n{others}"}
+    assert "is not an upload of yours" in (await press(visit, **form, values=values))["notice"]
+
+
+def png(side: int) -> bytes:
+    content = io.BytesIO()
+    Image.new("RGB", (side, side), "teal").save(content, "PNG")
+    return content.getvalue()

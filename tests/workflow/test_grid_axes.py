@@ -8,7 +8,14 @@ import pytest
 from hypothesis import given, strategies as st
 
 from comfy_ui.errors import ValidationError
-from comfy_ui.workflow.grid_axes import MAX_CELLS, array_axes, expand, read_axis
+from comfy_ui.workflow.grid_axes import (
+    MAX_CELLS,
+    array_axes,
+    expand,
+    file_axes,
+    first_files,
+    read_axis,
+)
 from comfy_ui.workflow.presets.preset_store import get_preset
 
 SDXL = get_preset("sdxl")
@@ -161,3 +168,28 @@ def test_expand_of_three_axes_has_the_first_across() -> None:
         ("a d", 2),
     ]
     assert len(cells) == 8
+
+
+def test_file_axes_have_a_cell_for_each_file_of_a_field() -> None:
+    preset = get_preset("sdxl_img2img")
+    values = {"image": "ui-a.png\tsea.jpg\nui-b.png", "prompt": "a bay", "seed": 7}
+    (axis,) = file_axes(preset, values)
+    assert axis.labels == ("sea.jpg", "ui-b.png")
+    cells = expand(preset, values, [axis])
+    assert [cell["image"] for cell in cells] == ["ui-a.png", "ui-b.png"]
+    assert first_files(preset, values) == {**values, "image": "ui-a.png"}
+    assert file_axes(preset, {"image": "ui-a.png"}) == []
+
+
+def test_read_axis_loras_are_compared_with_the_others_of_the_form() -> None:
+    axis = read_axis(SDXL, "loras", "none, ink:0.6, style/glow.safetensors")
+    assert axis.labels == ("none", "ink:0.6", "glow")
+    values = {"loras": [{"name": "ink", "strength": 1.0}, {"name": "grain", "strength": 0.3}]}
+    cells = expand(SDXL, {**values, "seed": 7}, [axis])
+    assert [[(one["name"], one["strength"]) for one in cell["loras"]] for cell in cells] == [
+        [("grain", 0.3)],
+        [("grain", 0.3), ("ink", 0.6)],
+        [("grain", 0.3), ("style/glow.safetensors", 1.0)],
+    ]
+    with pytest.raises(ValidationError, match="cannot vary"):
+        read_axis(get_preset("upscale_esrgan"), "loras", "ink")

@@ -23,6 +23,7 @@ __all__ = ["draw", "save_sheet"]
 _MAX_SIDE: Final = 6144  # pixels of the sheet; browsers and WebP support more than twice that
 _CELL: Final = (128, 768)  # minimum and maximum of a cell's longer side, in pixels
 _GAP: Final = 12
+_MAX_ROW: Final = 8  # cells of a grid of one axis before it is wrapped
 _QUALITY: Final = 92
 _PAPER, _INK, _QUIET, _WELL = "#ffffff", "#1f1e1b", "#67645d", "#ebe9e4"
 # Pillow's own font has Latin letters only; these are common system fonts.
@@ -45,33 +46,45 @@ def draw(grid: Grid, pictures: Sequence[Path | None], *, title: str) -> Image:
     """Draw a contact sheet. ``pictures`` are the cells row by row; None: no result."""
     from PIL import Image, ImageDraw
 
-    columns, rows = len(grid.across.labels), len(grid.down.labels) if grid.down else 1
+    columns, rows = _shape(grid)
     wide, high = _cell(pictures, columns, rows)
     font = _font(max(13, min(wide, high) // 16), (*grid.across.labels, title))
     line = math.ceil(font.size * 1.5)
     left = min(wide, _widest(font, grid.down.labels)) + 2 * _GAP if grid.down else _GAP
     top = 3 * line + _GAP
-    sheet = Image.new(
-        "RGB", (left + columns * (wide + _GAP), top + rows * (high + _GAP) + _GAP), _PAPER
-    )
+    # Each row of a grid that is wrapped has labels of its own.
+    step = high + _GAP + (line if grid.down is None and rows > 1 else 0)
+    sheet = Image.new("RGB", (left + columns * (wide + _GAP), top + rows * step + _GAP), _PAPER)
     pen = ImageDraw.Draw(sheet)
     width = sheet.width - 2 * _GAP
     pen.text((_GAP, _GAP), _fitted(font, title, width), _QUIET, font)
     pen.text((_GAP, _GAP + line), _fitted(font, grid.title, width), _INK, font)
-    for column, label in enumerate(grid.across.labels):
-        at = left + column * (wide + _GAP) + wide / 2, top - line / 2
+    for place, label in enumerate(grid.across.labels):
+        row, column = divmod(place, columns)
+        at = left + column * (wide + _GAP) + wide / 2, top + row * step - line / 2
         pen.text(at, _fitted(font, label, wide), _INK, font, anchor="mm")
     for row in range(rows):
-        y = top + row * (high + _GAP)
+        y = top + row * step
         if grid.down:
             label = _fitted(font, grid.down.labels[row], left - 2 * _GAP)
             pen.text((left - _GAP, y + high / 2), label, _INK, font, anchor="rm")
         for column in range(columns):
             x = left + column * (wide + _GAP)
-            pen.rectangle((x, y, x + wide - 1, y + high - 1), _WELL)
             place = row * columns + column
+            if place >= len(pictures):
+                break
+            pen.rectangle((x, y, x + wide - 1, y + high - 1), _WELL)
             _paste(sheet, pictures[place], (x, y, wide, high))
     return sheet
+
+
+def _shape(grid: Grid) -> tuple[int, int]:
+    """Return columns and rows: a long grid of one axis, such as many files, is wrapped."""
+    count = len(grid.across.labels)
+    if grid.down:
+        return count, len(grid.down.labels)
+    columns = count if count <= _MAX_ROW else math.ceil(math.sqrt(count))
+    return columns, math.ceil(count / columns)
 
 
 def _cell(pictures: Sequence[Path | None], columns: int, rows: int) -> tuple[int, int]:

@@ -338,7 +338,15 @@ def _upload(context: FieldContext) -> Html:
     box = el(
         "div",
         el("input", type="hidden", name=param.id, value=value or ""),
-        el("input", type="file", id=name, accept=accept, class_="sr", data_upload=param.id),
+        el(
+            "input",
+            type="file",
+            id=name,
+            accept=accept,
+            class_="sr",
+            data_upload=param.id,
+            multiple=True,
+        ),
         el(
             "label",
             icon("input"),
@@ -365,7 +373,9 @@ def _upload(context: FieldContext) -> Html:
 def _file_shown(value: Any) -> str:
     """Return the label of a file field's value; names of uploads are generated, so not shown."""
     if not value:
-        return "Choose a file or drop it here"
+        return "Choose files or drop them here"
+    if "\n" in str(value):
+        return f"{len(str(value).splitlines())} files, a job for each"
     return "Previously chosen file" if str(value).startswith("ui-") else str(value)
 
 

@@ -279,7 +279,7 @@ FIELD_TYPES: Final[dict[str, FieldType]] = {
             "loras",
             widget="loras",
             parse=lambda _label, value: parse_loras(value),
-            in_grid=False,
+            grid_hint="Compared one by one, with the others of the form: none, ink, glow:0.6",
             takes_choices=False,
             usual={"label": "LoRAs", "order": 1},
         ),

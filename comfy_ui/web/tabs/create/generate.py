@@ -21,9 +21,9 @@ from starlette.routing import Route
 from ....errors import ComfyHeadlessError, ValidationError
 from ....storage.records import JobError, JobRequest, JobStatus, LibraryItem
 from ....workflow.fields.field_types import MODEL_ROLES
+from ....workflow.grid_axes import ParamAxis, array_axes, file_axes, first_files
 from ....workflow.prepare import value_notices
 from ....workflow.presets.schema import Preset
-from ....workflow.prompt_arrays import PromptArray, prompt_arrays
 from ...auth.access import Access
 from ...components import preset_form
 from ...components.html import Html, el, rough_duration
@@ -89,7 +89,7 @@ class GenerateHandler:
             requests = [draft] if draft.grid else list(series(draft, preset))
             # At the front, each goes before the others.
             for one in reversed(requests) if draft.front else requests:
-                if draft.grid or _arrays(draft, preset):
+                if draft.grid or _implied_axes(draft, preset):
                     response.job, cells = await self._grid(one, request)
                     response.notice = await asyncio.to_thread(_notices, preset, cells)
                 else:
@@ -111,7 +111,7 @@ class GenerateHandler:
         draft = FormState.parse((await body(request)).decode(errors="replace"))
         try:
             preset = self._services.catalog.chosen(draft.preset).preset
-            values = preset_form.job_values(preset, draft.values)
+            values = preset_form.job_values(preset, first_files(preset, draft.values))
             prompt_param = preset.by_role("prompt")
             if prompt_param is not None:
                 values[prompt_param.id] = "any"
@@ -121,7 +121,8 @@ class GenerateHandler:
             return JSONResponse(EstimateResponse().model_dump(), headers=PRIVATE)
         response = EstimateResponse()
         if estimate.run_s is not None:
-            times = draft.times * math.prod(len(a.entries) for a in _arrays(draft, preset))
+            axes = _implied_axes(draft, preset)
+            times = draft.times * math.prod(len(axis.values) for axis in axes)
             response.texts.append(f"About {rough_duration(estimate.run_s * times)}")
         if estimate.starts_in_s is not None and estimate.starts_in_s >= _SOON_S:
             response.texts.append(starts_in(estimate.starts_in_s))
@@ -133,13 +134,30 @@ class GenerateHandler:
     ) -> tuple[str, Sequence[Mapping[str, Any]]]:
         """Queue a grid; return its id and the values of its cells."""
         preset = self._services.catalog.chosen(draft.preset).preset
-        template = await self.job_request(replace(draft, replaces=None), request)
-        cells = await asyncio.to_thread(grid, preset, template.values, draft.grid)
-        requests = [replace(template, values=cell) for cell in cells.cells]
+        first = replace(draft, replaces=None, values=first_files(preset, draft.values))
+        template = await self.job_request(first, request)
+        files = {axis.name: draft.values[axis.name] for axis in file_axes(preset, draft.values)}
+        values = {**template.values, **files}
+        cells = await asyncio.to_thread(grid, preset, values, draft.grid)
+        requests = [await self._cell(template, preset, cell) for cell in cells.cells]
         queued = await self._services.jobs.submit_grid(
             requests, across=cells.across, down=cells.down
         )
         return queued.id, cells.cells
+
+    async def _cell(
+        self, template: JobRequest, preset: Preset, cell: Mapping[str, Any]
+    ) -> JobRequest:
+        """Return the request for a cell, whose files may differ from those of the template.
+
+        Raises:
+            ValidationError: a file is not the user's.
+        """
+        values = dict(cell)
+        files = self._uploads.check(preset, values, template.user_id)
+        source = await self._source(preset, values, template.user_id)
+        uploads = None if template.uploads is None else files
+        return replace(template, values=values, uploads=uploads, source=source)
 
     async def job_request(self, draft: FormState, request: Request) -> JobRequest:
         """Check a form as a request for a job.
@@ -189,11 +207,11 @@ class GenerateHandler:
             return None
 
 
-def _arrays(draft: FormState, preset: Preset) -> list[PromptArray]:
-    """The arrays in the form's prompts, which make a grid of a press."""
-    negative = preset.by_role("negative")
-    texts = [draft.prompt, draft.values.get(negative.id) if negative else None]
-    return [array for text in texts if isinstance(text, str) for array in prompt_arrays(text)]
+def _implied_axes(draft: FormState, preset: Preset) -> list[ParamAxis]:
+    """The axes of the form's own values, which make a grid of a press: files and arrays."""
+    prompt = preset.by_role("prompt")
+    values = {**draft.values, **({prompt.id: draft.prompt} if prompt else {})}
+    return [*file_axes(preset, values), *array_axes(preset, values)]
 
 
 def _notices(preset: Preset, cells: Iterable[Mapping[str, Any]]) -> Html:

@@ -16,7 +16,7 @@ from starlette.routing import Route
 from ....errors import ValidationError
 from ....protocol.object_info import NodeRegistry
 from ....storage.records import GridAxis
-from ....workflow.grid_axes import ParamAxis, array_axes, expand, read_axis
+from ....workflow.grid_axes import ParamAxis, array_axes, expand, file_axes, first_files, read_axis
 from ....workflow.presets.preset_store import Preset, resolve_values
 from ...auth.access import Access
 from ...components import preset_form
@@ -37,17 +37,17 @@ class GridCells:
 
 
 def grid(preset: Preset, values: Mapping[str, Any], varied: Sequence[tuple[str, str]]) -> GridCells:
-    """Build the cells from the ``varied`` params (:attr:`.form_state.FormState.grid`) and arrays.
+    """Build the cells from the ``varied`` params (:attr:`.form_state.FormState.grid`).
 
-    Arrays in the prompts of ``values`` are further axes.
+    Several files of a field and arrays in the prompts of ``values`` are further axes.
 
     Raises:
         ValidationError: an axis cannot be parsed, or there are too many cells.
     """
     rng = random.Random()
     axes = [read_axis(preset, name, text, rng=rng) for name, text in varied]
-    axes += array_axes(preset, values)
-    cells = expand(preset, values, axes, rng=rng)
+    axes += [*file_axes(preset, values), *array_axes(preset, values)]
+    cells = expand(preset, first_files(preset, values), axes, rng=rng)
     across, *others = axes
     return GridCells(
         GridAxis(across.label, across.labels), _together(others) if others else None, tuple(cells)
