@@ -20,6 +20,11 @@
       const input = $("[name]", field);
       const { role, gridHint: hint } = field.dataset; // workflow/fields/field_types.py has the hints
       if (!input || !hint) continue;
+      if (role === "loras") {
+        const names = (window.comfy.models.modelList("loras") ?? []).map((one) => one.name);
+        if ($(".lora-strip:not([hidden])")) found.push({ name: input.name, label: "LoRAs", role, hint, options: ["none", ...names], now: "" });
+        continue;
+      }
       const options = [...(input.options ?? [])].map((option) => (input.name === "variant" ? option.textContent : option.value));
       found.push({ name: input.name, label: $("label, .label", field).textContent, role, hint, options, now: input.type === "checkbox" ? "on, off" : input.value });
     }
@@ -117,8 +122,19 @@
     ask();
   }
 
-  window.comfy.actions.grid = (button) => {
+  /** The server's LoRAs, which an axis offers, as far as they are known in a second. */
+  async function lorasKnown() {
+    const { modelList, onList, ask } = window.comfy.models;
+    if (!$(".lora-strip:not([hidden])") || modelList("loras")) return;
+    await new Promise((done) => {
+      onList(done);
+      setTimeout(done, 1000);
+      ask("loras");
+    });
+  }
+  window.comfy.actions.grid = async (button) => {
     button.closest("details").open = false;
+    await lorasKnown();
     open();
   };
   window.comfy.grid = () => {

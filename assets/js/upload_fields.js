@@ -1,21 +1,26 @@
 // @ts-check
-// Upload fields of the form: files chosen or dropped, with a preview of images.
+// Upload fields of the form: files and folders chosen or dropped, with a preview of images.
 "use strict";
 (() => {
-  const { $, $$, make, setField } = window.comfy.kit;
+  const { $, $$, make, setField, toast } = window.comfy.kit;
 
-  /** Show the chosen image instead of the generated name of its upload. @param {AnyElement} box */
+  const MOST = 64; // MAX_CELLS in workflow/grid_axes.py
+  const AT_ONCE = 3;
+  const FACES = 4;
+  const hidden = (/** @type {AnyElement} */ box) => $("input[type=hidden]", box);
+  // The value has one file to a line: the name of its upload and, after a tab, its own name.
+  const uploadsOf = (/** @type {AnyElement} */ box) => hidden(box).value.split("\n").filter(Boolean).map((/** @type {string} */ line) => line.split("\t")[0]);
+
+  /** Show the chosen images instead of the generated names of their uploads. @param {AnyElement} box */
   function pictured(box) {
-    const name = $("input[type=hidden]", box).value;
-    const shown = name.startsWith("ui-") && ["image", "mask"].includes(box.dataset.uploadKind);
-    const src = shown ? `uploads/${encodeURIComponent(name)}` : null;
-    const old = $(".upload-face img", box);
-    if ((old?.getAttribute("src") ?? null) === src) return;
-    old?.remove();
-    if (!src) return;
-    const picture = make("img", { src, alt: "" });
-    picture.onerror = () => picture.remove();
-    $(".upload-face", box).prepend(picture);
+    const kind = ["image", "mask"].includes(box.dataset.uploadKind);
+    const names = uploadsOf(box).filter((name) => kind && name.startsWith("ui-"));
+    const sources = names.slice(0, FACES).map((name) => `uploads/${encodeURIComponent(name)}`);
+    box.classList.toggle("many", uploadsOf(box).length > 1);
+    const old = $$(".upload-face img", box);
+    if (old.map((image) => image.getAttribute("src")).join() === sources.join()) return;
+    for (const image of old) image.remove();
+    $(".upload-face", box).prepend(...sources.map((src) => make("img", { src, alt: "", onerror: (/** @type {any} */ event) => event.target.remove() })));
   }
   /**
    * @param {AnyElement} box
@@ -23,10 +28,18 @@
    * @param {string} trouble
    */
   function uploadShown(box, name, trouble = "") {
-    $(".upload-name", box).textContent = trouble || name || "Choose a file or drop it here";
+    $(".upload-name", box).textContent = trouble || name || "Choose files or drop them here";
     box.classList.toggle("filled", Boolean(name));
     box.classList.toggle("failed", Boolean(trouble));
   }
+  /** @param {AnyElement} box @param {File} file */
+  async function send(box, file) {
+    const answer = await fetch(`uploads?role=${box.dataset.uploadKind}`, { method: "POST", body: file });
+    const uploaded = await answer.json();
+    if (!answer.ok) throw new Error(uploaded.error);
+    return uploaded.name;
+  }
+  const reason = (/** @type {unknown} */ error) => (error instanceof Error ? error.message : String(error));
   /**
    * @param {AnyElement} box
    * @param {File} file
@@ -35,20 +48,77 @@
     uploadShown(box, "", `Sending ${file.name} …`);
     box.classList.remove("failed");
     try {
-      const answer = await fetch(`uploads?role=${box.dataset.uploadKind}`, { method: "POST", body: file });
-      const uploaded = await answer.json();
-      if (!answer.ok) throw new Error(uploaded.error);
-      setField($("input[type=hidden]", box).name, uploaded.name);
+      setField(hidden(box).name, await send(box, file));
       uploadShown(box, file.name);
     } catch (error) {
-      uploadShown(box, "", error instanceof Error ? error.message : String(error));
+      uploadShown(box, "", reason(error));
     }
+  }
+  /** Upload several files, a job for each: in their order, without those that cannot be read. @param {AnyElement} box @param {File[]} files */
+  async function uploadMany(box, files) {
+    if (files.length > MOST) return toast(`${files.length} files: the limit is ${MOST}`);
+    /** @type {string[]} */
+    const lines = [];
+    /** @type {string[]} */
+    const refused = [];
+    let [next, sent] = [0, 0];
+    box.classList.remove("failed");
+    const worker = async () => {
+      while (next < files.length) {
+        const at = next++;
+        const file = files[at];
+        uploadShown(box, "", `Sending ${sent + 1} of ${files.length} files …`);
+        box.classList.remove("failed");
+        try {
+          lines[at] = `${await send(box, file)}\t${file.name.replace(/\s+/g, " ")}`;
+        } catch (error) {
+          refused.push(`${file.name}: ${reason(error)}`);
+        }
+        sent += 1;
+      }
+    };
+    await Promise.all(Array.from({ length: AT_ONCE }, worker));
+    const whole = lines.filter(Boolean);
+    if (!whole.length) return uploadShown(box, "", refused[0]);
+    setField(hidden(box).name, whole.length > 1 ? whole.join("\n") : whole[0].split("\t")[0]);
+    uploadShown(box, whole.length > 1 ? `${whole.length} files, a job for each` : whole[0].split("\t")[1]);
+    if (refused.length) toast(refused.length === 1 ? refused[0] : `${refused.length} files cannot be used: ${refused[0]}`);
+  }
+  /** @param {AnyElement} box @param {File[]} files */
+  function take(box, files) {
+    const accept = $("input[type=file]", box).accept.replace("*", "");
+    const fitting = files.length > 1 ? files.filter((file) => file.type.startsWith(accept)) : files;
+    if (!fitting.length) return files.length ? toast("No file there fits this field") : undefined;
+    fitting.length > 1 ? uploadMany(box, fitting) : upload(box, fitting[0]);
+  }
+  /** The files of dropped items, those in folders included. @param {DataTransfer} transfer @returns {Promise<File[]>} */
+  async function filesOf(transfer) {
+    const entries = [...transfer.items].map((item) => item.webkitGetAsEntry?.()).filter(Boolean); // before the first await
+    if (!entries.some((entry) => /** @type {any} */ (entry).isDirectory)) return [...transfer.files];
+    /** @param {any} entry @returns {Promise<File[]>} */
+    const read = async (entry) => {
+      if (entry.isFile) return [await new Promise((done, fail) => entry.file(done, fail))];
+      const reader = entry.createReader();
+      const files = [];
+      for (;;) {
+        const some = await new Promise((done, fail) => reader.readEntries(done, fail)); // 100 at a time
+        if (!some.length) return files;
+        for (const one of some) files.push(...(await read(one)));
+      }
+    };
+    const all = (await Promise.all(entries.map(read))).flat();
+    return all.sort((one, other) => one.name.localeCompare(other.name, undefined, { numeric: true }));
   }
 
   window.comfy.actions["clear-upload"] = (button) => {
     const box = button.closest(".upload");
-    setField($("input[type=hidden]", box).name, "");
+    setField(hidden(box).name, "");
     uploadShown(box, "");
+  };
+  window.comfy.actions["choose-folder"] = (button) => {
+    const input = make("input", { type: "file", webkitdirectory: true });
+    input.onchange = () => take(button.closest(".upload"), [...input.files]);
+    input.click();
   };
   window.comfy.onIsland((element) => $$("form.settings .upload", element).forEach(pictured));
   document.addEventListener("input", (/** @type {On<Event>} */ event) => {
@@ -57,14 +127,16 @@
   });
   document.addEventListener("change", (/** @type {On<Event>} */ event) => {
     const field = event.target;
-    if (field.dataset?.upload !== undefined && field.files?.[0]) upload(field.closest(".upload"), field.files[0]);
+    if (field.dataset?.upload === undefined || !field.files?.length) return;
+    take(field.closest(".upload"), [...field.files]);
+    field.value = ""; // so that the same file can be chosen again
   });
   for (const name of ["dragover", "drop"]) {
     document.addEventListener(name, (/** @type {any} */ event) => {
       const box = event.target.closest?.(".upload");
       if (!box || !event.dataTransfer?.types.includes("Files")) return;
       event.preventDefault();
-      if (name === "drop" && event.dataTransfer.files[0]) upload(box, event.dataTransfer.files[0]);
+      if (name === "drop") filesOf(event.dataTransfer).then((files) => take(box, files));
     });
   }
 })();

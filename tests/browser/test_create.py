@@ -356,6 +356,18 @@ def test_upload_invalid_image_is_refused(page: Any, tmp_path: Path) -> None:
     page.set_input_files("#f-image", tmp_path / "x.png")
     page.wait_for_selector(".upload.failed :text('image cannot be used')")
 
+    # Several files: a job for each that is one.
+    for color in ("teal", "navy"):
+        Image.new("RGB", (64, 64), color).save(tmp_path / f"{color}.png")
+    page.set_input_files("#f-image", [tmp_path / f"{name}.png" for name in ("x", "teal", "navy")])
+    page.wait_for_selector("#toast:has-text('x.png')")
+    page.wait_for_selector(".upload.filled.many :text('2 files, a job for each')")
+    generate(page, "each of the files", steps=1)
+    page.wait_for_selector("#results .thumb[data-name='grid-image.webp']")
+    assert page.locator("#results .thumb[title='each of the files']").count() == 3
+    page.reload()
+    page.wait_for_selector(".upload.filled.many :text('2 files, a job for each')")
+
 
 def test_picker_keyboard_searches_walks_and_picks(page: Any) -> None:
     chosen = page.get_attribute("form.settings", "data-preset")

@@ -363,6 +363,7 @@ def _upload(context: FieldContext) -> Html:
         )
         if context.paints
         else None,
+        icon_button("folder", "Choose a folder", data_do="choose-folder", class_="tool folder"),
         icon_button("close", f"Remove {param.label}", data_do="clear-upload"),
         class_="upload filled" if value else "upload",
         data_upload_kind=param.role,
