@@ -16,8 +16,10 @@ from ..settings import Settings
 from ..storage.database import DATABASE_FILE, lock_folder
 
 
-def choose_stores(settings: Settings) -> OpenStores:
+def choose_stores(settings: Settings, *, wait_s: float = 10.0) -> OpenStores:
     """Return what opens the stores: of PostgreSQL if the setting ``database`` is set.
+
+    ``wait_s``: how long a call waits while PostgreSQL does not answer.
 
     Raises:
         MissingFeatureError: the extra [scale] is not installed.
@@ -25,11 +27,11 @@ def choose_stores(settings: Settings) -> OpenStores:
     if settings.database is None:
         return open_sqlite_stores
     require_feature("scale")
-    return partial(_open_postgres_stores, settings.database.get_secret_value())
+    return partial(_open_postgres_stores, settings.database.get_secret_value(), wait_s)
 
 
 @asynccontextmanager
-async def _open_postgres_stores(url: str, folder: Path) -> AsyncIterator[Stores]:
+async def _open_postgres_stores(url: str, wait_s: float, folder: Path) -> AsyncIterator[Stores]:
     """Open the stores in a PostgreSQL database that no other app may use meanwhile."""
     from .postgres_database import PostgresDatabase
     from .postgres_job_store import PostgresJobStore
@@ -49,7 +51,7 @@ async def _open_postgres_stores(url: str, folder: Path) -> AsyncIterator[Stores]
                 hint="Copy its jobs and results there: comfy-ui db import. Or choose another"
                 " folder with --data-dir.",
             )
-        database = PostgresDatabase(url, exclusive=True)
+        database = PostgresDatabase(url, exclusive=True, wait_s=wait_s)
         await database.open()
         try:
             yield Stores(

@@ -21,7 +21,7 @@ from comfy_ui.scale.postgres_migrations import read_migrations
 
 DEBIAN_USER = "postgres"  # the server refuses to run as root
 TABLES = re.findall(r"CREATE TABLE (\w+)", "".join(m.script for m in read_migrations()))
-FAST = "-c fsync=off -c synchronous_commit=off -c full_page_writes=off"
+FAST = "-c fsync=off -c full_page_writes=off"  # a commit survives the server, not the machine
 
 _running: list[PostgresServer] = []
 
@@ -112,7 +112,7 @@ async def new_database(*, upgraded: bool = True) -> AsyncIterator[str]:
 
     The test, or the fixture that calls this, needs the fixture ``postgres``.
     """
-    (server,) = _running
+    server = _running[0]
     name = server.clean.pop() if upgraded and server.clean else f"test_{uuid.uuid4().hex}"
     if name not in server.known:
         await server.execute(f"CREATE DATABASE {name} TEMPLATE template0")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,16 +11,16 @@ import pytest
 
 from comfy_ui.client import ComfyWSClient
 from comfy_ui.errors import StorageError
-from comfy_ui.jobs.job_service import open_jobs
+from comfy_ui.jobs.job_service import JobService, open_jobs
 from comfy_ui.library.library_service import open_library
 from comfy_ui.protocol.outputs import Outputs
 from comfy_ui.scale.choose_stores import choose_stores
 from comfy_ui.scale.sqlite_import import IMPORTED_FILE, import_sqlite
 from comfy_ui.settings import load_settings
 from comfy_ui.storage.database import DATABASE_FILE
-from comfy_ui.storage.records import EVERYONE, ItemQuery, Phase, WebhookTarget
-from tests.jobs.support import a_job, end_of, submit_sleepy
-from tests.scale.postgres_server import new_database
+from comfy_ui.storage.records import EVERYONE, ItemQuery, Job, Phase, WebhookTarget
+from tests.jobs.support import a_job, end_of, submit_sleepy, until
+from tests.scale.postgres_server import PostgresServer, new_database
 from tests.storage.test_job_store_contract import a_grid, ended, file
 
 pytestmark = pytest.mark.usefixtures("postgres")
@@ -113,3 +115,37 @@ async def test_import_sqlite_copies_every_row_and_refuses_to_do_so_twice(tmp_pat
         with pytest.raises(StorageError, match="already"):
             await import_sqlite(tmp_path / "other", url)
         assert (tmp_path / "other" / DATABASE_FILE).is_file()
+
+
+@pytest.mark.slow
+async def test_app_on_postgres_goes_on_after_the_server_was_stopped_while_a_job_ran(
+    client: ComfyWSClient, postgres: PostgresServer, tmp_path: Path
+) -> None:
+    async with new_database() as url:
+        open_stores = choose_stores(load_settings(database=url), wait_s=0.5)
+        async with open_jobs(client=client, data_dir=tmp_path, open_stores=open_stores) as jobs:
+            running = await submit_sleepy(jobs, nonce=1, seconds=3.0)
+            waiting = await submit_sleepy(jobs, nonce=2)
+            await until(jobs, running, lambda snapshot: snapshot.phase is Phase.RUNNING)
+            await asyncio.to_thread(postgres.stop)
+            try:
+                with pytest.raises(StorageError):
+                    await submit_sleepy(jobs, nonce=3)
+            finally:
+                await asyncio.to_thread(postgres.start)
+            async with asyncio.timeout(60):
+                while not (later := await _submit_if_possible(jobs)):  # noqa: ASYNC110
+                    await asyncio.sleep(0.1)
+            for job in (running, waiting, later):
+                end = await end_of(jobs, job, within_s=60.0)
+                if end.phase is Phase.FAILED:  # it ended while the server was down
+                    assert await jobs.retry_fetch(job.id, job.user_id)
+                    end = await end_of(jobs, job, within_s=60.0)
+                assert end.phase is Phase.SUCCEEDED
+                assert len(end.items) == 1
+
+
+async def _submit_if_possible(jobs: JobService) -> Job | None:
+    with suppress(StorageError):
+        return await submit_sleepy(jobs, nonce=3)
+    return None
