@@ -214,12 +214,25 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--json", action="store_true")
 
     sub = add(
-        "models", model_commands.models, "List the model files that are missing on the server."
+        "models",
+        model_commands.models,
+        "List the model files that the server lacks, or manage those on this machine.",
     )
     _engine(sub)
     _data_dir(sub)
-    sub.add_argument("source", nargs="*", help="preset ids or workflow files (all presets)")
+    sub.add_argument(
+        "source",
+        nargs="*",
+        metavar="ACTION | SOURCE",
+        help="needs [SOURCE ...] (what the server lacks: of preset ids, workflow files, or all "
+        "presets), list [FOLDER ...], duplicates, suggest, move FILE, delete FILE, trash, "
+        "restore FILE, empty-trash; without an action: needs",
+    )
     sub.add_argument("--variant", help="a variant of the preset")
+    sub.add_argument("--to", metavar="FOLDER", help="where to move a file (where it belongs)")
+    sub.add_argument("--memory", type=float, metavar="GB", help="the GPU's memory (the server's)")
+    sub.add_argument("--yes", action="store_true", help="delete although a preset needs the file")
+    _models_dir(sub)
     sub.add_argument("--json", action="store_true")
 
     text = "Download the missing model files of a preset or a workflow to this machine."
@@ -228,12 +241,7 @@ def _parser() -> argparse.ArgumentParser:
     _data_dir(sub)
     sub.add_argument("source", help="preset id or workflow file")
     sub.add_argument("--variant", help="a variant of the preset")
-    sub.add_argument(
-        "--models-dir",
-        type=Path,
-        default=argparse.SUPPRESS,
-        help="ComfyUI's models folder (asked of ComfyUI)",
-    )
+    _models_dir(sub)
     sub.add_argument("--quiet", action="store_true", help="show no progress")
 
     sub = add(
@@ -367,6 +375,15 @@ def _common(parser: argparse.ArgumentParser) -> None:
 def _engine(parser: argparse.ArgumentParser) -> None:
     missing = None if parser.prog == "comfy-ui" else argparse.SUPPRESS
     parser.add_argument("--demo", action="store_true", default=missing, help="use the demo engine")
+
+
+def _models_dir(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--models-dir",
+        type=Path,
+        default=argparse.SUPPRESS,
+        help="ComfyUI's models folder (asked of ComfyUI)",
+    )
 
 
 def _data_dir(parser: argparse.ArgumentParser) -> None:

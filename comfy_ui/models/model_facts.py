@@ -27,6 +27,7 @@ __all__ = [
     "ModelFacts",
     "facts_from",
     "family_of",
+    "is_lora",
     "preview_of",
     "read_facts",
     "read_preview",
@@ -101,6 +102,8 @@ _KEYS: Final = (
     ("Wan", re.compile(r"blocks\.\d+\.cross_attn\.k_img|blocks\.\d+\.self_attn\.norm_q")),
 )
 
+_LORA_KEY: Final = re.compile(r"\.lora_(?:up|down|A|B)\b|\.hada_w1|\.lokr_w1")
+
 
 @dataclass(frozen=True, slots=True)
 class ModelFacts:
@@ -157,6 +160,11 @@ def facts_from(
 def read_facts(files: Sequence[tuple[str, Path]]) -> list[ModelFacts]:
     """Return the facts about model files on this machine, as ``(name, path)``."""
     return [_read(name, path) for name, path in files]
+
+
+def is_lora(path: Path) -> bool:
+    """Whether a safetensors file holds a LoRA, by the names of its tensors."""
+    return any(_LORA_KEY.search(key) for key in _header(path)[1])
 
 
 def read_preview(path: Path) -> bytes | None:

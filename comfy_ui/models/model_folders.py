@@ -57,6 +57,34 @@ class ModelFolders:
         except (OSError, ValueError):
             return None
 
+    def listed(self) -> list[tuple[str, Path]]:
+        """Return the existing folders below ``models/`` by name."""
+        found = dict(self.known)
+        if self.base is not None and self.base.is_dir():
+            for path in self.base.iterdir():
+                if path.is_dir() and _FOLDER.fullmatch(path.name):
+                    found.setdefault(path.name, path)
+        return sorted(found.items())
+
+    def path(self, folder: str, name: str) -> Path:
+        """Return the path for a file in a folder, which stays in it.
+
+        Raises:
+            ValidationError: the folder is not on this machine, or the name is invalid.
+        """
+        path = self.known.get(folder) or (
+            self.base / folder if self.base and _FOLDER.fullmatch(folder) else None
+        )
+        if path is None:
+            raise ValidationError(
+                f"The folder '{folder[:100]}' is not on this machine.",
+                hint="Set COMFY_UI_MODELS_DIR to ComfyUI's models folder.",
+            )
+        parts = name.replace("\\", "/").split("/")
+        if any(safe_name(part) != part for part in parts):
+            raise ValidationError(f"'{name[:200]}' is not a valid file name.")
+        return path.joinpath(*parts)
+
     def place(self, model: MissingModel) -> Path:
         """Return the path of a model file.
 
@@ -67,25 +95,15 @@ class ModelFolders:
             ValidationError: the folder is not on this machine, the name is invalid, or the format
                 can run code.
         """
-        folder = self.known.get(model.folder) or (
-            self.base / model.folder if self.base and _FOLDER.fullmatch(model.folder) else None
-        )
-        if folder is None:
-            raise ValidationError(
-                f"The folder for '{model.filename[:200]}' is not on this machine.",
-                hint="Set COMFY_UI_MODELS_DIR to ComfyUI's models folder.",
-            )
-        parts = model.filename.replace("\\", "/").split("/")
-        if any(safe_name(part) != part for part in parts):
-            raise ValidationError(f"'{model.filename[:200]}' is not a valid file name.")
+        path = self.path(model.folder, model.filename)
         if not model.filename.lower().endswith(_PLAIN):
-            shipped = known_models().get(parts[-1])
+            shipped = known_models().get(path.name)
             if shipped is None or shipped.url is None or shipped.url != model.url:
                 raise ValidationError(
                     f"'{model.filename[:200]}' has a format that can run code when it is loaded.",
                     hint="Download it yourself if you trust the source.",
                 )
-        return folder.joinpath(*parts)
+        return path
 
 
 async def find_model_folders(client: ComfyWSClient, models_dir: Path | None) -> ModelFolders:

@@ -24,6 +24,7 @@ from comfy_ui.library.library_service import open_library
 from comfy_ui.library.result_files import FileStore
 from comfy_ui.protocol.outputs import OutputFile
 from comfy_ui.storage.records import StoredFile
+from comfy_ui.workflow.presets.preset_store import get_preset
 from tests.client.publisher import WEIGHTS, Publisher, publishing
 from tests.library.test_folder_import import picture
 from tests.workflow.official_templates import template_with_model
@@ -610,3 +611,38 @@ def test_import_ctrl_c_says_what_was_added_and_can_be_undone(
     assert "again to continue" in error
     assert run(["import", "--undo"]) == 0
     assert imported(tmp_path) == []
+
+
+def test_models_list_move_delete_and_restore(tmp_path: Path, capsys) -> None:
+    folder = tmp_path / "models"
+    option = ["--models-dir", str(folder)]
+    for model in get_preset("z_image_turbo").models:
+        path = folder / model.folder / model.filename
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"bytes")
+    misplaced = folder / "vae" / "qwen_3_4b.safetensors"
+    (folder / "text_encoders" / "qwen_3_4b.safetensors").rename(misplaced)
+
+    assert run(["models", "list", "vae", *option]) == 0
+    assert "belongs in text_encoders" in capsys.readouterr().out
+    assert run(["models", "move", "qwen_3_4b.safetensors", *option]) == 0
+    encoder = "text_encoders/qwen_3_4b.safetensors"
+    assert capsys.readouterr().out.strip() == str(folder / encoder)
+    assert run(["models", "list", "--json", *option]) == 0
+    entry = next(e for e in json.loads(capsys.readouterr().out) if e["folder"] == "text_encoders")
+    assert "z_image_turbo" in entry["presets"]
+
+    assert run(["models", "delete", encoder, *option]) == ExitStatus.INVALID
+    assert "no longer run: z_image_turbo" in capsys.readouterr().err
+    assert run(["models", "delete", encoder, "--yes", *option]) == 0
+    assert not (folder / encoder).exists()
+    assert run(["models", "trash", *option]) == 0
+    assert encoder in capsys.readouterr().out
+    assert run(["models", "restore", encoder, *option]) == 0
+    assert (folder / encoder).read_bytes() == b"bytes"
+    assert run(["models", "empty-trash", *option]) == 0
+    assert run(["models", "delete", "nothing.safetensors", *option]) == ExitStatus.INVALID
+    assert run(["models", "duplicates", *option]) == 0
+    assert "text_encoders/" in capsys.readouterr().out
+    assert run(["models", "suggest", "--memory", "8"]) == 0
+    assert "GB of memory" in capsys.readouterr().out
