@@ -158,6 +158,38 @@ interface TextTools {
   gridTotal(columns: number, rows: number, results: number): string;
 }
 
+/** A step of a drawing on the canvas; `points` are x, y, x, y … in pixels of the image. */
+interface CanvasOp {
+  kind: string;
+  layer: string;
+  color: string;
+  size?: number;
+  points?: number[];
+  /** The part of `size` at each point, from a pen's pressure. */
+  widths?: number[];
+}
+interface CanvasDrawing {
+  ops: CanvasOp[];
+  feather: number;
+  readonly canUndo: boolean;
+  readonly canRedo: boolean;
+  add(op: CanvasOp): void;
+  undo(): void;
+  redo(): void;
+  has(layer: string): boolean;
+  touches(layer: string): boolean;
+  text(base: string): string;
+}
+interface DrawingTools {
+  Drawing: new (start?: { ops?: CanvasOp[]; feather?: number }) => CanvasDrawing;
+  read(data: unknown): { base: string; drawing: CanvasDrawing } | null;
+  extend(op: CanvasOp, x: number, y: number, at: { scale: number; width?: number }): void;
+  draw(pen: unknown, op: CanvasOp, image: { width: number; height: number; ink: string }, from?: number): void;
+  snap(pixels: number, most: number): number;
+  frameOf(ratio: number, image: { width: number; height: number }, most: number): Record<string, number>;
+  STEP: number;
+}
+
 interface Catalog {
   readonly isEmpty: boolean;
   readonly missed: Set<string>;
@@ -169,4 +201,5 @@ interface Window {
   comfy: ComfyPage;
 }
 declare var comfyText: TextTools;
+declare var comfyDrawing: DrawingTools;
 declare var ComfyCatalog: new () => Catalog;

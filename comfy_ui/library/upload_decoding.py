@@ -1,4 +1,4 @@
-"""Decode users' files, to check them and to paint masks. Runs in worker processes.
+"""Decode users' files, to check them and to paint over them. Runs in worker processes.
 
 Every function blocks, and takes and returns bytes.
 """
@@ -13,8 +13,22 @@ from ..pictures import open_picture, unusable
 
 if TYPE_CHECKING:
     from PIL import Image
+    from PIL.PngImagePlugin import PngInfo
 
-__all__ = ["decode_picture", "decode_recording", "mask_of_edit", "mask_picture", "picture_layer"]
+__all__ = [
+    "MAX_STROKES",
+    "decode_picture",
+    "decode_recording",
+    "mask_of_edit",
+    "paint_picture",
+    "picture_layer",
+    "soft_mask",
+    "strokes_of",
+]
+
+MAX_STROKES: Final = 1_000_000
+"""Characters of the canvas's strokes in a PNG; Pillow reads no longer texts."""
+_STROKES: Final = "comfy-ui-strokes"
 
 _SUFFIXES: Final = {"PNG": "png", "JPEG": "jpg", "WEBP": "webp"}
 _ORIENTATION: Final = 0x0112  # EXIF orientation; ComfyUI and browsers rotate the image by it
@@ -34,24 +48,78 @@ def decode_picture(content: bytes) -> tuple[str, tuple[int, int]]:
         return _SUFFIXES[str(picture.format)], size
 
 
-def mask_picture(content: bytes, mask: bytes) -> bytes:
-    """Make the white parts of a mask transparent in an image of the same size; return a PNG.
+def paint_picture(
+    content: bytes,
+    *,
+    mask: bytes | None = None,
+    sketch: bytes | None = None,
+    feather: int = 0,
+    strokes: str = "",
+) -> bytes:
+    """Paint over an image and return a PNG.
+
+    Args:
+        content: the image.
+        mask: its white parts become transparent, where ComfyUI reads a mask; the colors stay.
+        sketch: colors over the image, with transparency.
+        feather: blurs the edges of the mask, as the standard deviation in pixels.
+        strokes: the canvas's strokes as JSON, kept in the PNG, see :func:`strokes_of`.
 
     Raises:
         ValidationError: one of them is not a usable image, or their sizes differ.
     """
-    from PIL import ImageChops, ImageOps
+    from PIL import ImageChops, ImageOps, PngImagePlugin
 
-    with _opened(content) as below, _opened(mask) as above:
+    with _opened(content) as below:
         upright = ImageOps.exif_transpose(below).convert("RGB")
-        painted = above.convert("L")
-    if painted.size != upright.size:
-        sizes = [f"{image.width} × {image.height}" for image in (painted, upright)]
+    if sketch is not None:
+        with _opened(sketch) as above:
+            colors = above.convert("RGBA")
+        _require_size(colors, upright, "sketch")
+        upright.paste(colors, mask=colors.getchannel("A"))
+    if mask is not None:
+        painted = _soft(mask, feather)
+        _require_size(painted, upright, "mask")
+        upright.putalpha(ImageChops.invert(painted))
+    texts = PngImagePlugin.PngInfo()
+    if strokes:
+        texts.add_itxt(_STROKES, strokes, zip=True)
+    return _png(upright, texts)
+
+
+def soft_mask(mask: bytes, feather: int) -> bytes:
+    """Return a mask with blurred edges as PNG. ``feather``: the standard deviation in pixels.
+
+    Raises:
+        ValidationError: not a usable image.
+    """
+    return _png(_soft(mask, feather))
+
+
+def strokes_of(content: bytes) -> str:
+    """Return the strokes that :func:`paint_picture` has kept in an image; empty if none.
+
+    Raises:
+        ValidationError: not a usable image.
+    """
+    with open_picture(content) as picture:
+        return str(picture.info.get(_STROKES, ""))
+
+
+def _soft(mask: bytes, feather: int) -> Image.Image:
+    from PIL import ImageFilter
+
+    with _opened(mask) as picture:
+        painted = picture.convert("L")
+    return painted.filter(ImageFilter.GaussianBlur(feather)) if feather else painted
+
+
+def _require_size(layer: Image.Image, picture: Image.Image, name: str) -> None:
+    if layer.size != picture.size:
+        sizes = [f"{image.width} × {image.height}" for image in (layer, picture)]
         raise ValidationError(
-            f"The mask has {sizes[0]} pixels and the image {sizes[1]}: they must be the same."
+            f"The {name} has {sizes[0]} pixels and the image {sizes[1]}: they must be the same."
         )
-    upright.putalpha(ImageChops.invert(painted))
-    return _png(upright)
 
 
 def mask_of_edit(mask: bytes) -> bytes:
@@ -94,9 +162,9 @@ def _opened(content: bytes) -> Image.Image:
     return picture
 
 
-def _png(picture: Image.Image) -> bytes:
+def _png(picture: Image.Image, texts: PngInfo | None = None) -> bytes:
     file = io.BytesIO()
-    picture.save(file, "PNG", compress_level=1)
+    picture.save(file, "PNG", compress_level=1, pnginfo=texts)
     return file.getvalue()
 
 

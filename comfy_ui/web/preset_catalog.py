@@ -133,15 +133,21 @@ class PresetCatalog:
         preset = self.find(preset_id)
         return preset.title if preset else preset_id
 
-    def for_tasks(self, tasks: Sequence[str]) -> CatalogEntry | None:
-        """Return a preset for one of ``tasks`` that takes an image, preferring ready ones."""
+    def for_tasks(self, tasks: Sequence[str], family: str = "") -> CatalogEntry | None:
+        """Return a preset for one of ``tasks`` that takes an image.
+
+        Ready ones come first, then earlier tasks, then those of the model family.
+        """
         able = [
             entry
             for task in tasks
             for entry in self.entries
             if entry.preset.task == task and entry.preset.by_role("image")
         ]
-        return next((entry for entry in able if entry.ready), able[0] if able else None)
+        ready = [entry for entry in able if entry.ready] or able
+        of_task = [entry for entry in ready if entry.preset.task == ready[0].preset.task]
+        of_family = [entry for entry in of_task if entry.preset.family == family]
+        return next(iter((*of_family, *ready)), None)
 
     async def refresh(self, *, versions: Mapping[str, str | None] | None = None) -> None:
         """Check the servers and the list of presets; servers that are away keep their result.

@@ -14,7 +14,15 @@ from .http.web_app_manifest import HEAD
 __all__ = ["first_script", "head", "script_hashes", "theme"]
 
 _FONTS = ("system-ui", "-apple-system", "Segoe UI", "Roboto", "Helvetica Neue", "sans-serif")
-_STYLES = ("style.css", "stage.css", "grid.css", "models.css", "prompt.css", "loras.css")
+_STYLES = (
+    "style.css",
+    "stage.css",
+    "grid.css",
+    "models.css",
+    "prompt.css",
+    "loras.css",
+    "canvas.css",
+)
 _SCRIPTS = (
     "text_tools.js",
     "catalog.js",
@@ -35,7 +43,8 @@ _SCRIPTS = (
     "estimate.js",
     "workflows_tab.js",
     "dropped_files.js",
-    "mask_painter.js",
+    "canvas_drawing.js",
+    "canvas.js",
     "account.js",
     "model_downloads.js",
     "prompt_marks.js",

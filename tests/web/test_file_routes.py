@@ -25,11 +25,13 @@ class FakeServices:
     def __init__(self, items: list[LibraryItem]) -> None:
         self.items = items
         self.kept: dict[str, bytes] = {}
+        self.folder = items[0].path.parent
         self.library: Any = self
         self.catalog: Any = SimpleNamespace(find=lambda _: preset())
 
     async def keep_upload(self, name: str, content: bytes, _: str) -> None:
         self.kept[name] = content
+        (self.folder / name).write_bytes(content)
 
     async def user_of(self, item_id: int) -> str | None:
         return next((i.user_id for i in self.items if i.id == item_id and not i.deleted_at), None)
@@ -184,3 +186,24 @@ def test_uploads_route_file_above_size_limit_is_refused(
 def test_uploads_route_cross_site_request_is_403(client: TestClient) -> None:
     answer = client.post("/uploads", content=b"x", headers={"Sec-Fetch-Site": "cross-site"})
     assert answer.status_code == 403
+
+
+def test_uploads_canvas_route_paints_and_returns_the_strokes(
+    client: TestClient, services: FakeServices
+) -> None:
+    services.uploads = SimpleNamespace(path=lambda name: services.folder / name)
+    name = client.post("/uploads", content=picture_bytes("PNG")).json()["name"]
+    mask = {"mask": ("mask.png", picture_bytes("PNG"))}
+    fields = {"over": name, "strokes": '{"ops": []}', "feather": "1"}
+    inside = client.post("/uploads/canvas", data=fields, files=mask).json()
+    assert inside["mask"] == ""
+    assert client.get(f"/uploads/{inside['name']}?layer=strokes").json() == {"ops": []}
+    assert client.get(f"/uploads/{name}?layer=strokes").json() is None
+    separate = client.post(
+        "/uploads/canvas", data={**fields, "separate": "true"}, files=mask
+    ).json()
+    assert separate["mask"] in services.kept
+    for wrong in ({"over": "photo.png"}, {"over": name, "feather": "9999"}, {}):
+        answer = client.post("/uploads/canvas", data=wrong, files=mask)
+        assert answer.status_code == 422, wrong
+        assert answer.json()["error"]

@@ -44,7 +44,7 @@ async def test_inpaint_preset_changes_only_the_painted_area(name: str, tmp_path:
             services: Any = SimpleNamespace(jobs=service, library=service.library, client=client)
             uploads = UploadRoutes(services, Access(AccessMode.SHARED, b"secret"))
             sent = await uploads.accept(_png(original), "image", "eve")
-            painted = await uploads.paint(sent, _png(mask), "eve")
+            painted = await uploads.paint(sent, "eve", mask=_png(mask))
             values = {"prompt": "a wooden bench", "image": painted, "seed": 7, "steps": 2}
             allowed = uploads.check(preset, values, "eve")
             job = await service.submit(

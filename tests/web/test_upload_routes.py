@@ -161,15 +161,15 @@ async def test_paint_mask_becomes_the_alpha_channel(tmp_path: Path) -> None:
     mask.putpixel((1, 2), 255)
     painted = io.BytesIO()
     mask.save(painted, "PNG")
-    masked = await uploads.paint(name, painted.getvalue(), "anna")
+    masked = await uploads.paint(name, "anna", mask=painted.getvalue())
     with Image.open(io.BytesIO(await uploads.read(masked, "anna"))) as picture:
         assert picture.getchannel("A").getpixel((1, 2)) == 0
         assert picture.getchannel("A").getpixel((0, 0)) == 255
         assert picture.getpixel((1, 2))[2] > 90  # teal is still there
     with pytest.raises(ValidationError, match="2 × 2 pixels and the image 4 × 4"):
-        await uploads.paint(name, picture_bytes("PNG", side=2), "anna")
+        await uploads.paint(name, "anna", mask=picture_bytes("PNG", side=2))
     with pytest.raises(ValidationError, match="not an upload of yours"):
-        await uploads.paint(name, painted.getvalue(), "eve")
+        await uploads.paint(name, "eve", mask=painted.getvalue())
 
 
 async def test_layer_returns_the_opaque_picture_and_the_painted_mask(tmp_path: Path) -> None:
@@ -179,7 +179,7 @@ async def test_layer_returns_the_opaque_picture_and_the_painted_mask(tmp_path: P
     mask.putpixel((1, 2), 255)
     painted = io.BytesIO()
     mask.save(painted, "PNG")
-    masked = await uploads.paint(name, painted.getvalue(), "anna")
+    masked = await uploads.paint(name, "anna", mask=painted.getvalue())
     with Image.open(io.BytesIO(await uploads.layer(masked, "picture", "anna"))) as picture:
         assert picture.mode == "RGB"
         assert picture.getpixel((1, 2))[2] > 90
@@ -199,7 +199,7 @@ async def test_item_of_an_upload_survives_painting_and_cannot_be_changed(tmp_pat
     assert uploads.item(plain) is None
     assert uploads.item("photo.png") is None
     assert uploads.item(name) == 1764381000000000
-    masked = await uploads.paint(name, picture_bytes("PNG"), "anna")
+    masked = await uploads.paint(name, "anna", mask=picture_bytes("PNG"))
     assert uploads.item(masked) == 1764381000000000
     with pytest.raises(ValidationError, match="not an upload of yours"):
         await uploads.read(name.replace("of17", "of18"), "anna")
@@ -215,3 +215,33 @@ async def test_read_upload_missing_locally_is_read_from_comfyui(
         (tmp_path / "inputs" / name).unlink()
         uploads._services.client = client
         assert await uploads.read(name, "anna") == picture_bytes("PNG")
+
+
+async def test_paint_puts_the_sketch_below_a_soft_mask_and_keeps_the_strokes(
+    tmp_path: Path,
+) -> None:
+    uploads = make(tmp_path)
+    name = await uploads.accept(picture_bytes("PNG", side=64), "image", "anna")
+    mask, sketch = Image.new("L", (64, 64), 0), Image.new("RGBA", (64, 64), (0, 0, 0, 0))
+    mask.paste(255, (32, 0, 64, 64))
+    sketch.paste((255, 0, 0, 255), (0, 0, 16, 64))
+    layers = {"mask": png(mask), "sketch": png(sketch), "feather": 4, "strokes": '{"ops": []}'}
+    painted = await uploads.paint(name, "anna", **layers)
+    with Image.open(io.BytesIO(await uploads.read(painted, "anna"))) as picture:
+        assert picture.getpixel((2, 2))[:3] == (255, 0, 0)
+        alpha = picture.getchannel("A")
+        assert [alpha.getpixel((x, 9)) for x in (5, 60)] == [255, 0]
+        assert 40 < alpha.getpixel((32, 9)) < 200
+    assert await uploads.strokes(painted, "anna") == '{"ops": []}'
+    assert await uploads.strokes(name, "anna") == ""
+    with pytest.raises(ValidationError, match="not an upload of yours"):
+        await uploads.strokes(painted, "eve")
+    separate = await uploads.accept_mask(png(mask), 4, "anna")
+    with Image.open(io.BytesIO(await uploads.read(separate, "anna"))) as picture:
+        assert (picture.mode, picture.getpixel((60, 9))) == ("L", 255)
+
+
+def png(picture: Image.Image) -> bytes:
+    content = io.BytesIO()
+    picture.save(content, "PNG")
+    return content.getvalue()

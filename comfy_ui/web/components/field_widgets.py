@@ -354,21 +354,26 @@ def _upload(context: FieldContext) -> Html:
             for_=name,
             class_="upload-face",
         ),
-        act(
-            "pen",
-            "Mask",
-            class_="act tool-act",
-            data_do="paint-mask",
-            title="Paint the area to change",
-        )
-        if context.paints
-        else None,
+        _canvas_buttons(context) if param.role in {"image", "mask"} else None,
         icon_button("folder", "Choose a folder", data_do="choose-folder", class_="tool folder"),
         icon_button("close", f"Remove {param.label}", data_do="clear-upload"),
         class_="upload filled" if value else "upload",
         data_upload_kind=param.role,
     )
     return context.wrap(context.label(), box)
+
+
+def _canvas_buttons(context: FieldContext) -> list[Html]:
+    edit = act(
+        "pen",
+        "Edit",
+        class_="act tool-act",
+        data_do="open-canvas",
+        data_paints="mask" if context.paints else None,
+        title="Paint, extend or sketch",
+    )
+    draw = act("pen", "Draw", class_="act tool-act draw", data_do="draw-image", title="Sketch")
+    return [edit, draw] if context.param.role == "image" else [edit]
 
 
 def _file_shown(value: Any) -> str:

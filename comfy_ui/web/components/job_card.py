@@ -117,6 +117,7 @@ def job_card(snapshot: Snapshot, *, ratio: float | None = None, has_results: boo
 
 
 WAYS: Final = {
+    "edit": ("pen", "Edit"),
     "input": ("input", "Use as input"),
     "upscale": ("grow", "Upscale"),
     "animate": ("video", "Animate"),

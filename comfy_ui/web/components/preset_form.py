@@ -30,10 +30,18 @@ LORAS: Final = Param.model_validate({"id": "loras", "role": "loras"})
 _MANY: Final = 12  # more fields under Advanced than this get headings
 
 
-def form(preset: Preset, values: Mapping[str, Any], *, library: NodeRegistry | None = None) -> Html:
+def form(
+    preset: Preset,
+    values: Mapping[str, Any],
+    *,
+    library: NodeRegistry | None = None,
+    canvas_presets: Mapping[str, str] = types.MappingProxyType({}),
+) -> Html:
     """The fields of ``preset`` under the prompt, filled with ``values`` or the preset's defaults.
 
     ``library`` is the server's node list: it fills the lists of models, samplers and schedulers.
+    ``canvas_presets`` are the presets for a mask (``inpaint``) and a frame (``outpaint``), which
+    the canvas turns to if this one takes none.
     """
     params = sorted(
         (param for param in preset.params if param.role != "prompt"), key=lambda param: param.order
@@ -67,6 +75,7 @@ def form(preset: Preset, values: Mapping[str, Any], *, library: NodeRegistry | N
         "preset_form.html",
         "form",
         preset=preset.id,
+        canvas_presets=canvas_presets,
         prompt=prompt.id if prompt else "",
         own_prompt=str(prompt.default or "") if prompt else "",
         prompt_hint=grid_hint("prompt", has_choices=False),

@@ -5,19 +5,23 @@ from __future__ import annotations
 import mimetypes
 from contextlib import suppress
 from pathlib import Path
-from typing import Final
+from typing import Annotated, Any, Final
 
+from pydantic import BaseModel, Field
+from starlette.datastructures import UploadFile
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from ...client.transfer.files import safe_name
 from ...errors import ValidationError
+from ...library.upload_decoding import MAX_STROKES
 from ...storage.records import LibraryItem
 from ..auth.access import Access
 from ..components.preset_picker import cover
 from ..services import Services
-from .handlers import body, guarded, while_connected
+from .handlers import asked, body, guarded, while_connected
 from .upload_routes import MAX_UPLOAD_BYTES, UploadRoutes
 
 __all__ = ["routes"]
@@ -33,6 +37,7 @@ _SHOWN: Final = (
     "video/",
     "audio/",
 )
+_MAX_FEATHER: Final = 256
 _HEADERS: Final = {
     "X-Content-Type-Options": "nosniff",
     "Content-Security-Policy": "default-src 'none'; media-src 'self'; sandbox",
@@ -84,15 +89,28 @@ def routes(services: Services, access: Access, uploads: UploadRoutes) -> list[Ro
     async def upload(request: Request) -> Response:
         user_id = access.require("upload", request)
         content = await body(request, MAX_UPLOAD_BYTES)
-        over, role = request.query_params.get("over"), request.query_params.get("role", "image")
-        if over:
-            work = uploads.paint(over, content, user_id)
-        else:
-            work = uploads.accept(content, role, user_id)
+        work = uploads.accept(content, request.query_params.get("role", "image"), user_id)
         return JSONResponse({"name": await while_connected(request, work)})
 
+    async def paint(request: Request) -> Response:
+        """Store what the canvas has painted over an upload.
+
+        Responds with the image's ``name`` and, if ``separate`` is set, that of the ``mask``.
+        """
+        user_id = access.require("upload", request)
+        painted = await _painted(request)
+        layers: dict[str, Any] = {"strokes": painted.strokes, "sketch": painted.sketch}
+        mask_name = ""
+        if painted.mask is not None and painted.separate:
+            work = uploads.accept_mask(painted.mask, painted.feather, user_id)
+            mask_name = await while_connected(request, work)
+        elif painted.mask is not None:
+            layers |= {"mask": painted.mask, "feather": painted.feather}
+        name = await while_connected(request, uploads.paint(painted.over, user_id, **layers))
+        return JSONResponse({"name": name, "mask": mask_name})
+
     async def uploaded(request: Request) -> Response:
-        """Return an image that the user uploaded, or a layer of it for the mask dialog."""
+        """Return an image that the user uploaded, or a layer or its strokes for the canvas."""
         name, user_id = request.path_params["name"], access.require("see_own", request)
         media_type = mimetypes.guess_type(name)[0] or ""
         if not media_type.startswith("image/"):
@@ -101,6 +119,9 @@ def routes(services: Services, access: Access, uploads: UploadRoutes) -> list[Ro
             case "picture" | "mask" as layer:
                 content = await while_connected(request, uploads.layer(name, layer, user_id))
                 return Response(content, media_type="image/png", headers=_HEADERS)
+            case "strokes":
+                strokes = await while_connected(request, uploads.strokes(name, user_id))
+                return Response(strokes or "null", media_type="application/json", headers=_HEADERS)
         content = await uploads.read(name, user_id)
         return Response(content, media_type=media_type, headers=_HEADERS)
 
@@ -109,8 +130,36 @@ def routes(services: Services, access: Access, uploads: UploadRoutes) -> list[Ro
         Route("/thumbs/{id:int}", guarded(thumbnail)),
         Route("/covers/{id}", guarded(preset_cover)),
         Route("/uploads", guarded(upload, writes=True), methods=["POST"]),
+        Route("/uploads/canvas", guarded(paint, writes=True), methods=["POST"]),
         Route("/uploads/{name}", guarded(uploaded)),
     ]
+
+
+class _Painted(BaseModel):
+    """What the canvas sends: the layers over an upload, as PNG, and how to draw them again."""
+
+    over: Annotated[str, Field(max_length=200)]
+    mask: bytes | None = None
+    sketch: bytes | None = None
+    feather: Annotated[int, Field(ge=0, le=_MAX_FEATHER)] = 0
+    strokes: Annotated[str, Field(max_length=MAX_STROKES)] = ""
+    separate: bool = False
+    """The preset has a field of its own for the mask."""
+
+
+async def _painted(request: Request) -> _Painted:
+    try:
+        form = await request.form(max_files=2, max_fields=4, max_part_size=4 * MAX_STROKES)
+    except HTTPException as error:
+        raise ValidationError(str(error.detail)) from error
+    try:
+        values = {
+            name: await value.read() if isinstance(value, UploadFile) else value
+            for name, value in form.multi_items()
+        }
+    finally:
+        await form.close()
+    return asked(_Painted, values)
 
 
 def _picture(path: Path | None) -> Response:

@@ -170,6 +170,7 @@ BUDGETS: Final = (
     _file("/covers/"),
     _get("/uploads/", per_caller=4),  # layers of an image are decoded
     _upload("/uploads", 64),
+    _upload("/uploads/canvas", 64),
     # The tabs
     _action("/create/press"),
     _action("/create/go-on"),

@@ -10,6 +10,7 @@ import asyncio
 import re
 import secrets
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, Final, Literal
 
 from ...client import UploadedFile
@@ -17,8 +18,10 @@ from ...errors import ValidationError
 from ...library.upload_decoding import (
     decode_picture,
     decode_recording,
-    mask_picture,
+    paint_picture,
     picture_layer,
+    soft_mask,
+    strokes_of,
 )
 from ...worker_processes import WORKERS, Limits
 from ...workflow.fields.field_types import FIELD_TYPES, FILE_ROLES
@@ -71,19 +74,30 @@ class UploadRoutes:
         await self._services.library.keep_upload(name, content, user_id)
         return name
 
-    async def paint(self, over: str, mask: bytes, user_id: str) -> str:
-        """Put a painted mask into an uploaded image and return the new image's name.
+    async def paint(self, over: str, user_id: str, **layers: Any) -> str:
+        """Paint over an uploaded image and return the new image's name.
 
-        White marks the area to change. It becomes the image's transparency, where ComfyUI
-        reads it; the colors below stay.
+        ``layers`` are the arguments of :func:`.paint_picture`.
 
         Raises:
             ValidationError: not the user's file, not an image, or of another size.
             StorageError: the disk refuses.
         """
         image = await self.read(over, user_id)
-        content = await WORKERS.run(mask_picture, image, mask, user_id=user_id, limits=_ENCODING)
+        content = await WORKERS.run(
+            partial(paint_picture, **layers), image, user_id=user_id, limits=_ENCODING
+        )
         return await self.accept(content, "image", user_id, item=self.item(over))
+
+    async def accept_mask(self, mask: bytes, feather: int, user_id: str) -> str:
+        """Store a painted mask as an image of its own and return its name.
+
+        Raises:
+            ValidationError: not an image.
+            StorageError: the disk refuses.
+        """
+        content = await WORKERS.run(soft_mask, mask, feather, user_id=user_id, limits=_ENCODING)
+        return await self.accept(content, "mask", user_id)
 
     async def layer(self, name: str, layer: Literal["picture", "mask"], user_id: str) -> bytes:
         """Return a part of an uploaded image as PNG, to paint its mask again.
@@ -95,6 +109,15 @@ class UploadRoutes:
         """
         content = await self.read(name, user_id)
         return await WORKERS.run(picture_layer, content, layer, user_id=user_id, limits=_ENCODING)
+
+    async def strokes(self, name: str, user_id: str) -> str:
+        """Return the canvas's strokes that an uploaded image was painted with; empty if none.
+
+        Raises:
+            ValidationError: not the user's file, or not an image.
+        """
+        content = await self.read(name, user_id)
+        return await WORKERS.run(strokes_of, content, user_id=user_id)
 
     def item(self, name: str) -> int | None:
         """Return the id of the result that an upload comes from, if it comes from one."""

@@ -137,7 +137,7 @@ class ImagesApi:
             if mask_param := preset.by_role("mask"):
                 values[mask_param.id] = await accept(mask, "mask", user_id)
             else:
-                values[params[0].id] = await self._uploads.paint(names[0], mask, user_id)
+                values[params[0].id] = await self._uploads.paint(names[0], user_id, mask=mask)
         return values
 
     def _user_id(self, request: Request) -> str:

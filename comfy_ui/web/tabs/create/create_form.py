@@ -9,6 +9,7 @@ import gradio as gr
 
 from ....errors import ComfyHeadlessError
 from ....storage.records import JobError
+from ....workflow.presets.preset_store import Preset
 from ...components import preset_form
 from ...components.html import Html
 from ...components.preset_picker import picker
@@ -44,10 +45,25 @@ class CreateForm:
         entry = catalog.entry(preset_id)
         return (
             self._picker(entry.preset.id),
-            preset_form.form(entry.preset, values, library=catalog.library),
+            preset_form.form(
+                entry.preset,
+                values,
+                library=catalog.library,
+                canvas_presets=self._canvas_presets(entry.preset),
+            ),
             prompt or gr.skip(),
             self._readiness_notice(entry.reason),
         )
+
+    def _canvas_presets(self, preset: Preset) -> dict[str, str]:
+        """The presets for a mask and for a frame, preferably of the same model family."""
+        if preset.by_role("image") is None:
+            return {}
+        entries = {
+            task: self._services.catalog.for_tasks((task,), preset.family)
+            for task in ("inpaint", "outpaint")
+        }
+        return {task: entry.preset.id for task, entry in entries.items() if entry is not None}
 
     def _picker(self, chosen: str) -> Html:
         """Draw the picker, or return it as drawn for another page: it takes 15 ms of CPU time."""

@@ -19,6 +19,7 @@ from .form_state import FormState
 __all__ = ["GO_ON", "ReusedSettings", "image_of", "recall", "ways_on"]
 
 GO_ON: Final[Mapping[str, tuple[str, ...]]] = {
+    "edit": ("inpaint", "outpaint", "edit", "i2i"),
     "input": ("i2i", "edit"),
     "upscale": ("upscale",),
     "animate": ("i2v",),
@@ -30,7 +31,9 @@ def ways_on(item: LibraryItem, catalog: PresetCatalog) -> dict[str, CatalogEntry
     """Return the actions of :data:`GO_ON` that a preset supports, with that preset."""
     if item.kind != "image":
         return {}
-    entries = {way: catalog.for_tasks(tasks) for way, tasks in GO_ON.items()}
+    made_with = catalog.find(item.preset)
+    family = made_with.family if made_with else ""
+    entries = {way: catalog.for_tasks(tasks, family) for way, tasks in GO_ON.items()}
     return {way: entry for way, entry in entries.items() if entry is not None}
 
 
@@ -100,7 +103,7 @@ async def _go_on(
     catalog = services.catalog
     current = catalog.entry(draft.preset).preset
     fits = current.by_role("image") is not None and (what == "input" or current.task in GO_ON[what])
-    entry = catalog.entry(current.id) if fits else catalog.for_tasks(GO_ON[what])
+    entry = catalog.entry(current.id) if fits else ways_on(item, catalog).get(what)
     target = entry.preset.by_role("image") if entry else None
     if entry is None or target is None:
         raise ValidationError("No preset here can do this with an image.")
@@ -109,5 +112,6 @@ async def _go_on(
     values = now if fits else preset_form.carry(current, now, entry.preset)
     if item.width and item.height:
         values |= preset_form.fit_size(entry.preset, values, item.width / item.height)
-    prompt = None if what == "input" and draft.prompt.strip() else item.prompt
+    keeps_prompt = what in ("input", "edit") and draft.prompt.strip()
+    prompt = None if keeps_prompt else item.prompt
     return ReusedSettings(entry.preset, {**values, target.id: name}, prompt)
