@@ -21,6 +21,7 @@ Values: TypeAlias = Sequence[object] | Mapping[str, object]
 logger = logging.getLogger(__name__)
 
 _ONE_APP: Final = 0x636F6D66_75690002  # the advisory lock of the only app on a database
+_OPEN_S: Final = 30.0
 _RECONNECT_S: Final = 5.0
 _CONNECT: Final[Mapping[str, Any]] = {
     "row_factory": dict_row,
@@ -84,9 +85,11 @@ class PostgresDatabase:
                 f"The database cannot be used: {reason_of(error)}",
                 hint="Check COMFY_UI_DATABASE, and that the server runs.",
             ) from error
-        await self._pool.open()
         try:
-            await self.fetch("SELECT 1")  # the pool connects in the background
+            await self._pool.open(wait=True, timeout=_OPEN_S)
+        except PoolTimeout as error:
+            await self.close()
+            raise self._unavailable(error) from error
         except BaseException:
             await self.close()
             raise
@@ -113,10 +116,7 @@ class PostgresDatabase:
                 async with self._pool.connection() as connection, connection.cursor() as cursor:
                     return await call(cursor)
             except (PoolTimeout, PoolClosed) as error:
-                raise self._refusal or StorageError(
-                    f"The database does not answer: {reason_of(error)}",
-                    hint="The app connects again when it does.",
-                ) from error
+                raise self._unavailable(error) from error
             except (psycopg.DataError, UnicodeEncodeError) as error:
                 raise ValidationError(
                     "This text or number cannot be stored.",
@@ -149,6 +149,12 @@ class PostgresDatabase:
 
         return await self.run(write)
 
+    def _unavailable(self, error: psycopg.Error) -> StorageError:
+        return self._refusal or StorageError(
+            f"The database does not answer: {reason_of(error)}",
+            hint="The app connects again when it does.",
+        )
+
     async def _configure(self, connection: psycopg.AsyncConnection[DictRow]) -> None:
         """Prepare a new connection before it is used.
 
@@ -162,7 +168,9 @@ class PostgresDatabase:
             await connection.execute("SET tcp_keepalives_interval = 5")
             await connection.execute("SET tcp_keepalives_count = 3")
             if self._exclusive:
-                await connection.execute("SET lock_timeout = '2s'")  # an app may just be ending
+                # Another app may just be ending.
+                lock_wait_ms = int(self._wait_s / 5 * 1000)
+                await connection.execute(f"SET lock_timeout = {lock_wait_ms}")
                 await connection.execute("SELECT pg_advisory_lock(%s)", (_ONE_APP,))
                 await connection.execute("SET lock_timeout = 0")
             await connection.commit()

@@ -46,7 +46,7 @@ async def test_app_on_postgres_refuses_a_folder_in_use_or_with_another_database(
     tmp_path: Path,
 ) -> None:
     async with new_database() as url, new_database() as other_url:
-        open_stores = choose_stores(load_settings(database=url))
+        open_stores = choose_stores(load_settings(database=url), wait_s=0.5)
         other_stores = choose_stores(load_settings(database=other_url))
         async with open_stores(tmp_path):
             with pytest.raises(StorageError, match="using the folder"):
@@ -122,7 +122,7 @@ async def test_app_on_postgres_goes_on_after_the_server_was_stopped_while_a_job_
     client: ComfyWSClient, postgres: PostgresServer, tmp_path: Path
 ) -> None:
     async with new_database() as url:
-        open_stores = choose_stores(load_settings(database=url), wait_s=0.5)
+        open_stores = choose_stores(load_settings(database=url), wait_s=3.0)
         async with open_jobs(client=client, data_dir=tmp_path, open_stores=open_stores) as jobs:
             running = await submit_sleepy(jobs, nonce=1, seconds=3.0)
             waiting = await submit_sleepy(jobs, nonce=2)

@@ -19,12 +19,13 @@ async def test_open_of_a_database_in_use_is_refused_until_the_other_app_ends() -
     async with new_database() as url:
         first = PostgresDatabase(url, exclusive=True)
         await first.open()
-        second = PostgresDatabase(url, exclusive=True)
+        second = PostgresDatabase(url, exclusive=True, wait_s=0.5)
         with pytest.raises(StorageError, match="Another comfy-ui"):
             await second.open()
         await first.close()
-        await second.open()
-        await second.close()
+        third = PostgresDatabase(url, exclusive=True)
+        await third.open()
+        await third.close()
 
 
 async def test_run_after_another_app_has_taken_over_is_refused(postgres: PostgresServer) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,8 @@ from comfy_ui.errors import StorageError
 from comfy_ui.scale import postgres_migrations
 from comfy_ui.scale.postgres_database import PostgresDatabase
 from comfy_ui.scale.postgres_migrations import Migration, read_migrations
-from tests.scale.postgres_server import new_database
+from comfy_ui.storage.database import Database
+from tests.scale.postgres_server import new_app_database, new_database
 
 pytestmark = pytest.mark.usefixtures("postgres")
 
@@ -92,3 +94,26 @@ def test_db_command_without_or_with_another_database_is_refused_without_its_pass
     error = capsys.readouterr().err
     assert "postgresql://" in error
     assert "secret" not in error
+
+
+async def test_upgrade_creates_each_column_of_the_sqlite_database(tmp_path: Path) -> None:
+    sqlite = Database(tmp_path)
+    await sqlite.open()
+    columns = await sqlite.run(_sqlite_columns)
+    await sqlite.close()
+    async with new_app_database() as postgres:
+        rows = await postgres.fetch(
+            "SELECT table_name, column_name FROM information_schema.columns"
+            " WHERE table_schema = 'public' AND table_name <> 'comfy_ui_migrations'"
+        )
+    only_here = {("jobs", "has_texts"), ("items", "search")}
+    assert {(row["table_name"], row["column_name"]) for row in rows} == columns | only_here
+
+
+def _sqlite_columns(connection: sqlite3.Connection) -> set[tuple[str, str]]:
+    rows = connection.execute(
+        "SELECT tables.name, columns.name FROM sqlite_master AS tables"
+        " JOIN pragma_table_info(tables.name) AS columns WHERE tables.type = 'table'"
+        " AND tables.name NOT LIKE 'sqlite%' AND tables.name NOT LIKE 'items_search%'"
+    )
+    return {(row[0], row[1]) for row in rows}
