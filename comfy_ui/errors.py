@@ -24,6 +24,8 @@
     │   └── InvalidAddressError        not a valid server address
     ├── StorageError                   the local disk or database failed
     ├── ModelDownloadError             a model file could not be downloaded
+    ├── EngineError                    comfy-ui's own ComfyUI could not be installed or started
+    │   └── InstallCancelledError      its installation was cancelled
     ├── LanguageModelError             the language model failed or returned nothing usable
     └── MissingFeatureError            an optional dependency is not installed
 
@@ -317,6 +319,16 @@ class ModelDownloadError(ComfyHeadlessError):
     """A model file could not be downloaded from its publisher."""
 
     default_hint = "Download it manually and put it into ComfyUI's models folder."
+
+
+class EngineError(ComfyHeadlessError):
+    """The ComfyUI that comfy-ui manages could not be installed, started or updated."""
+
+
+class InstallCancelledError(EngineError):
+    """The installation was cancelled. What was fetched is kept."""
+
+    default_hint = "Start it again to continue."
 
 
 class LanguageModelError(ComfyHeadlessError):

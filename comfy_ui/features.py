@@ -38,6 +38,7 @@ _FEATURES: Mapping[str, Feature] = MappingProxyType(
             ("gradio", "av", "aiohttp", "starlette", "websockets"),
             "the browser app and the demo engine",
         ),
+        "engine": Feature(("psutil", "uv"), "a ComfyUI that comfy-ui installs and runs"),
         "validation": Feature(("pydantic",), "checked settings and presets (always available)"),
         "observability": Feature(
             ("opentelemetry.sdk", "opentelemetry.exporter.otlp.proto.http"),

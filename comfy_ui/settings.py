@@ -131,6 +131,45 @@ class Settings(BaseSettings):
         description="Token for Hugging Face model files that require a login; sent there only.",
     )
 
+    engine: bool = Field(
+        default=False,
+        description="Install a ComfyUI on this machine if there is none yet, and use it.",
+    )
+    engine_source: str | None = Field(
+        default=None,
+        description="Source of that ComfyUI: an https address of an archive, an archive or a "
+        "folder; #sha256=DIGEST at its end pins an archive. Unset: a pinned release.",
+    )
+    engine_python: Path | None = Field(
+        default=None,
+        description="Python of an existing environment with PyTorch and ComfyUI's requirements, "
+        "to use instead of a new one.",
+    )
+    engine_stack: str = Field(
+        default="auto",
+        description="PyTorch build: auto, cu130, cu128, cu126, rocm7.1, xpu, mps or cpu.",
+    )
+    engine_memory: Literal["auto", "high", "normal", "low", "none", "cpu"] = Field(
+        default="auto",
+        description="Use of GPU memory. auto: ComfyUI decides; high: keep models there; normal: "
+        "unload them after use; low: for small GPUs, slower; none: hardly any, very slow; cpu: do "
+        "not use the GPU.",
+    )
+    engine_port: int = Field(
+        default=8188,
+        ge=1,
+        le=65535,
+        description="Port of that ComfyUI; if it is taken, the next free one.",
+    )
+    engine_options: str = Field(
+        default="", description="Further command-line options of that ComfyUI."
+    )
+    torch_index: str | None = Field(
+        default=None,
+        description="Address of a mirror of PyTorch's package indexes; the name of the build is "
+        "appended. Unset: the index that uv knows.",
+    )
+
     storage_gb: float | None = Field(
         default=None,
         gt=0,

@@ -69,6 +69,7 @@ PERMISSIONS = {
     "free its memory": ["free_memory"],
     "pause and resume the queues of all users": ["pause_all"],
     "connect to another server": ["reconnect"],
+    "install and run a ComfyUI on this machine": ["set_up_engine"],
     "import a folder of this machine into the library": ["import_folder"],
     "create and revoke one's own API keys, with a login": ["manage_keys"],
     "have the ends of one's own jobs sent to a webhook": ["use_webhooks"],

@@ -31,6 +31,7 @@ FLOORS = {
     "models": 5,
     "library": 5,
     "doctor": 6,
+    "engine": 6,
     "jobs": 6,
     "scale": 7,
     "web": 8,
@@ -44,6 +45,7 @@ SAME_FLOOR = {
     ("health", "client"),
     ("prompts", "client"),  # an encoder of ComfyUI writes a prompt
     ("settings", "errors"),
+    ("engine", "doctor"),  # GPUs, drivers and disks are found there
     ("pictures", "errors"),
     ("worker_processes", "errors"),
     ("features", "errors"),
@@ -119,7 +121,9 @@ def test_image_open_has_an_explicit_list_of_formats(path: Path) -> None:
 LIBRARY_HALF = {"protocol", "workflow", "client", "prompts", "health", "telemetry"} | {
     unit for unit, floor in FLOORS.items() if floor == 1
 }
-APP_HALF = {"storage", "doctor", "jobs", "library", "models", "scale", "web", "cli", "demo"}
+APP_HALF = {"storage", "doctor", "engine", "jobs", "library", "models", "scale", "web", "cli"} | {
+    "demo"
+}
 # Circles that still stand, as sets of modules. Delete an entry when its circle is gone.
 KNOWN_CIRCLES: set[frozenset[str]] = set()
 MAX_MODULES = 14

@@ -29,14 +29,14 @@ def test_features_are_a_read_only_mapping() -> None:
 
 
 def test_check_feature_missing_package_is_false_with_install_hint(without) -> None:
-    without("psutil")
-    assert features.check_feature("health") is False
-    assert features.list_missing_features() == {"health": "pip install 'comfy-ui[health]'"}
-    assert "health" not in features.list_available_features()
+    without("openai")
+    assert features.check_feature("ai") is False
+    assert features.list_missing_features() == {"ai": "pip install 'comfy-ui[ai]'"}
+    assert "ai" not in features.list_available_features()
     with pytest.raises(MissingFeatureError) as caught:
-        features.require_feature("health")
-    assert caught.value.feature == "health"
-    assert "pip install 'comfy-ui[health]'" in str(caught.value)
+        features.require_feature("ai")
+    assert caught.value.feature == "ai"
+    assert "pip install 'comfy-ui[ai]'" in str(caught.value)
 
 
 def test_check_feature_one_missing_module_is_false(without) -> None:

@@ -163,6 +163,11 @@ window.comfy = /** @type {ComfyPage} */ (/** @type {unknown} */ ((() => {
   }
 
   const actions = {
+    "set-up-engine"() {
+      $("#tabs button[role=tab][data-tab-id=status]")?.click();
+      $("#engine [data-send=plan]")?.click();
+      $("#engine")?.scrollIntoView({ block: "nearest" });
+    },
     theme() {
       const dark = document.body.classList.toggle("dark");
       save(THEME, dark ? "dark" : "light");

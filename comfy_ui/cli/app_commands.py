@@ -1,4 +1,4 @@
-"""Serve the app or the demo engine, show their status, manage users and the database."""
+"""Serve the app or the demo engine, show status and checks, manage users and the database."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ import argparse
 import asyncio
 import sys
 import threading
+from contextlib import ExitStack
 from getpass import getpass
 
 from ..errors import ValidationError, closest
 from ..settings import DEFAULT_URL, Settings
 from .command_support import print_json, print_table, server
+from .exit_status import ExitStatus
 
 
 def app(_: argparse.Namespace, settings: Settings) -> int:
@@ -18,6 +20,10 @@ def app(_: argparse.Namespace, settings: Settings) -> int:
     from ..features import require_feature
 
     require_feature("ui")
+    if settings.engine:
+        from .engine_command import set_up
+
+        set_up(settings)
     from ..web import launch
     from ..web.process_memory import keep_little
 
@@ -54,6 +60,37 @@ def status(arguments: argparse.Namespace, settings: Settings) -> int:
         for name, line in missing.items():
             print(f"extra {name}: not installed; {line}")
     return 0 if all(report.ok for report in reports) else 1
+
+
+def doctor(arguments: argparse.Namespace, settings: Settings) -> int:
+    """Check this machine, the servers and the models; exits with 1 if there is a problem."""
+    from ..client import ClientOptions, ComfyClient
+    from ..doctor.doctor_report import report_on
+    from ..doctor.inspect_machine import ThreadedClient, inspect_machine
+
+    urls = () if settings.demo else settings.comfyui_urls or (DEFAULT_URL,)
+    with ExitStack() as stack:
+        clients = [
+            stack.enter_context(
+                ComfyClient(**server(settings, url), options=ClientOptions(max_retries=0))
+            )
+            for url in urls
+        ]
+        machine = asyncio.run(
+            inspect_machine(
+                settings,
+                [ThreadedClient(client) for client in clients],
+                configured=bool(settings.comfyui_urls),
+                demo=settings.demo,
+                preset_folders=[settings.presets_dir],
+            )
+        )
+    report = report_on(machine, settings)
+    if arguments.json:
+        print_json(report.to_dict())
+    else:
+        print(report)
+    return ExitStatus.DONE if report.ok else ExitStatus.FAILED
 
 
 def users(arguments: argparse.Namespace, settings: Settings) -> int:

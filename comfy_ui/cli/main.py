@@ -22,7 +22,7 @@ from ..errors import (
 from ..settings import DEFAULT_URL, Settings, load_settings
 from . import (
     app_commands,
-    doctor_command,
+    engine_command,
     job_commands,
     keys_command,
     library_commands,
@@ -101,7 +101,10 @@ def _completion(arguments: argparse.Namespace, settings: Settings) -> int:
 
 # --- arguments --------------------------------------------------------------------------------
 
-_APP_OPTIONS = ("host", "port", "share", "auth", "mcp", "data_dir", "models_dir")
+_APP_OPTIONS = (
+    *("host", "port", "share", "auth", "mcp", "data_dir", "models_dir"),
+    *("engine", "engine_source", "engine_stack", "engine_python", "engine_memory"),
+)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -117,6 +120,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--auth", metavar="USER:PASS", help="require this login, with admin rights")
     parser.add_argument(
         "--mcp", action="store_true", default=None, help="offer tools for assistants at /mcp"
+    )
+    parser.add_argument(
+        "--engine",
+        action="store_true",
+        default=None,
+        help="install a ComfyUI on this machine if there is none yet, and use it",
     )
     parser.add_argument("--data-dir", type=Path, help="folder for jobs and results")
     parser.add_argument("--models-dir", type=Path, help="ComfyUI's models folder")
@@ -186,11 +195,18 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--admin", action="store_true", help="give the user admin rights")
     _data_dir(sub)
 
-    _db(
-        add("db", app_commands.db_check, "Look after the PostgreSQL database of COMFY_UI_DATABASE.")
+    _actions(
+        add("db", app_commands.db_check, "Look after the PostgreSQL database of COMFY_UI_DATABASE."),
+        _add_db_actions,
     )
-
-    _keys(add("keys", keys_command.list_, "Create, list or revoke API keys for programs."))
+    _actions(
+        add("keys", keys_command.list_, "Create, list or revoke API keys for programs."),
+        _add_key_actions,
+    )
+    _actions(
+        add("engine", engine_command.status, "Install, run and update a ComfyUI on this machine."),
+        engine_command.add_actions,
+    )
 
     sub = add(
         "import",
@@ -273,7 +289,7 @@ def _parser() -> argparse.ArgumentParser:
 
     sub = add(
         "doctor",
-        doctor_command.doctor,
+        app_commands.doctor,
         "Check Python, GPU, disk, port, server, presets, models and language model, and advise "
         "what to do. The output has no secrets and can be pasted into an issue.",
     )
@@ -291,28 +307,10 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _db(parser: argparse.ArgumentParser) -> None:
-    actions = parser.add_subparsers(title="actions", metavar="", required=True)
-    for name, command, text in (
-        ("upgrade", app_commands.db_upgrade, "Create the tables, or bring them up to date."),
-        (
-            "check",
-            app_commands.db_check,
-            "Check that the app can use the database; change nothing.",
-        ),
-        (
-            "import",
-            app_commands.db_import,
-            "Copy jobs and results from the SQLite database of the data folder, once.",
-        ),
-    ):
-        sub = actions.add_parser(name, help=text, description=text)
-        _common(sub)
-        _data_dir(sub)
-        sub.set_defaults(command=command)
-
-
-def _keys(parser: argparse.ArgumentParser) -> None:
+def _actions(
+    parser: argparse.ArgumentParser, add_actions: Callable[[engine_command.Add], None]
+) -> None:
+    """Give a command actions of its own, as ``keys create``."""
     actions = parser.add_subparsers(title="actions", metavar="", required=True)
 
     def add(
@@ -324,6 +322,18 @@ def _keys(parser: argparse.ArgumentParser) -> None:
         sub.set_defaults(command=command)
         return sub
 
+    add_actions(add)
+
+
+def _add_db_actions(add: engine_command.Add) -> None:
+    add("upgrade", app_commands.db_upgrade, "Create the tables, or bring them up to date.")
+    text = "Check that the app can use the database; change nothing."
+    add("check", app_commands.db_check, text)
+    text = "Copy jobs and results from the SQLite database of the data folder, once."
+    add("import", app_commands.db_import, text)
+
+
+def _add_key_actions(add: engine_command.Add) -> None:
     sub = add("create", keys_command.create, "Create a key and print it, once.")
     sub.add_argument("name", help="what the key is for, as 'Open WebUI'")
     sub.add_argument("--user", metavar="NAME", help="the user that the key acts for")

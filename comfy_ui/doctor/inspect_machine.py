@@ -50,7 +50,7 @@ from .machine import (
     ServerFacts,
 )
 
-__all__ = ["InspectedServer", "ThreadedClient", "inspect_machine"]
+__all__ = ["InspectedServer", "ThreadedClient", "free_bytes", "inspect_machine"]
 
 T = TypeVar("T")
 
@@ -306,11 +306,11 @@ def _unusable_files(folder: Path) -> Iterator[str]:
 def _disks(data_dir: Path, models: Sequence[ModelPath]) -> tuple[Disk, ...]:
     """The disks that files are written to; model folders on one disk are one entry."""
     disks = [
-        Disk(purpose="data", path=data_dir, free_bytes=_free_bytes(data_dir)),
+        Disk(purpose="data", path=data_dir, free_bytes=free_bytes(data_dir)),
         Disk(
             purpose="temporary",
             path=Path(tempfile.gettempdir()),
-            free_bytes=_free_bytes(Path(tempfile.gettempdir())),
+            free_bytes=free_bytes(Path(tempfile.gettempdir())),
         ),
     ]
     devices: set[int] = set()
@@ -318,12 +318,13 @@ def _disks(data_dir: Path, models: Sequence[ModelPath]) -> tuple[Disk, ...]:
         if folder.exists and (device := folder.path.stat().st_dev) not in devices:
             devices.add(device)
             disks.append(
-                Disk(purpose="models", path=folder.path, free_bytes=_free_bytes(folder.path))
+                Disk(purpose="models", path=folder.path, free_bytes=free_bytes(folder.path))
             )
     return tuple(disks)
 
 
-def _free_bytes(path: Path) -> int | None:
+def free_bytes(path: Path) -> int | None:
+    """The free space of the disk that holds a path, which need not exist; None if unknown."""
     existing = next((p for p in (path, *path.absolute().parents) if p.exists()), None)
     try:
         return None if existing is None else shutil.disk_usage(existing).free

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
@@ -46,6 +47,7 @@ from .workers.worker import Worker
 logger = logging.getLogger(__name__)
 
 _SAVE_DURATIONS_S: Final = 5.0
+_FINISH_POLL_S: Final = 0.1
 PATIENCE_S: Final = 60.0
 """Longer than most restarts of ComfyUI, and than a server is silent while it loads a model."""
 _RECHECK_AGE_S: Final = 1.0  # refused jobs, however many, read object_info once a second
@@ -321,6 +323,16 @@ class JobService:
         do not resume it.
         """
         await self._queue.set_paused(user_id, paused=paused)
+
+    async def finish_started(self, *, within_s: float) -> None:
+        """Start no more jobs, and wait for those that servers have, before this service closes.
+
+        Waiting jobs stay queued for the next service of the data folder.
+        """
+        for _ in range(math.ceil(within_s / _FINISH_POLL_S)):
+            if not self._queue.hold_claims():
+                return
+            await asyncio.sleep(_FINISH_POLL_S)
 
     async def can_run_elsewhere(self, job_id: str, user_id: str) -> bool:
         """Whether a job's files are missing, its server is offline, and another could run it.

@@ -73,6 +73,7 @@ class LocalQueue:
         self._held: set[str] = set()  # waiting jobs that are about to be replaced
         self._sent_timers: dict[str, asyncio.TimerHandle] = {}  # by job
         self._sent_saves: set[asyncio.Task[None]] = set()
+        self._claims_held = False
         self._closed = False
 
     async def open(self) -> None:
@@ -271,6 +272,12 @@ class LocalQueue:
     async def estimate(self, job: Job) -> JobEstimate:
         return self._unfinished.estimate(job)
 
+    def hold_claims(self) -> int:
+        """Let no waiting job start until this queue closes; return how many jobs servers have."""
+        self._claims_held = True
+        # The server is done with those whose files could not be downloaded.
+        return sum(job.status is not JobStatus.UNFETCHED for job in self._unfinished.index.claimed)
+
     async def counts(self) -> QueueCounts:
         jobs = self._unfinished
         snapshots = [jobs.updates.get(job.id) or first_snapshot(job) for job in jobs.index.claimed]
@@ -346,7 +353,7 @@ class LocalQueue:
             if resumed:
                 self._wake_workers()  # this worker claims waiting jobs at once
                 return resumed
-            if limit <= 0 or jobs.runs_alone(worker):
+            if limit <= 0 or self._claims_held or jobs.runs_alone(worker):
                 return []
             claims: list[tuple[Job, tuple[float, float]]] = []
             clock = jobs.index.clock

@@ -72,6 +72,9 @@ class JobQueue(Protocol):
             StorageError: the job could not be stored; it is not queued.
         """
 
+    def hold_claims(self) -> int:
+        """Let no waiting job start until this queue closes; return how many jobs servers have."""
+
     async def set_paused(self, user_id: str, *, paused: bool) -> None:
         """Pause or resume the queue of a user, or of all users if ``user_id`` is ``EVERYONE``.
 

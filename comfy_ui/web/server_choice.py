@@ -1,4 +1,4 @@
-"""Which ComfyUI to use: the configured one, one on this machine, or the demo engine."""
+"""Which ComfyUI to use: configured, found here, managed by comfy-ui, or the demo engine."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Literal
 from pydantic import SecretStr
 
 from ..client import ComfyClient, parse_address
+from ..engine.engine_paths import EnginePaths
 from ..errors import ComfyHeadlessError, ValidationError
 from ..settings import DEFAULT_URL, Settings, split_addresses
 
@@ -19,9 +20,13 @@ PROBE_TIMEOUT_S = 2.0
 
 @dataclass(frozen=True, slots=True)
 class ServerChoice:
-    """``urls`` is empty until the demo engine has started. ``typed``: entered on the page."""
+    """Which servers to use.
 
-    kind: Literal["configured", "found", "embedded", "typed"]
+    ``urls`` is empty until the demo engine (``embedded``) or the ``managed`` ComfyUI has started.
+    ``typed``: entered on the page.
+    """
+
+    kind: Literal["configured", "found", "embedded", "typed", "managed"]
     urls: tuple[str, ...] = ()
     token: SecretStr | None = None
     """The bearer token entered with the addresses."""
@@ -39,8 +44,13 @@ def choose(settings: Settings, *, probe: Callable[[str], bool] | None = None) ->
         return ServerChoice("embedded")
     if settings.comfyui_urls:
         return configured(settings.comfyui_urls)
+    installed = EnginePaths.of(settings).current() is not None
+    if installed and settings.engine:
+        return ServerChoice("managed")
     if (probe or answers)(DEFAULT_URL):
         return ServerChoice("found", (DEFAULT_URL,))
+    if installed:
+        return ServerChoice("managed")
     return ServerChoice("embedded")
 
 

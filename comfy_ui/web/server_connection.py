@@ -35,6 +35,7 @@ _FIRST_CHECK_S: Final = 4.0
 _ONLINE_CHECK_S: Final = 1.0
 _RECONNECT_WAIT_S: Final = 10.0
 _TYPED_TIMEOUT_S: Final = 30.0  # for an address entered on the page, while an admin waits
+_FINISH_JOBS_S: Final = 300.0  # for jobs of the demo engine, which draws in seconds
 _SHARED_LIMIT_BYTES: Final = 10 * 10**9
 _LOGIN_HINT: Final = "Check the token, or write http://USER:PASSWORD@HOST:PORT as the address."
 _OFFLINE_HINT: Final = "Check the address, and that ComfyUI listens there."
@@ -57,13 +58,18 @@ class ServerConnection:
     catalog: PresetCatalog
 
     def __init__(
-        self, settings: Settings, choice: ServerChoice, saved_workflows: SavedWorkflows
+        self,
+        settings: Settings,
+        choice: ServerChoice,
+        saved_workflows: SavedWorkflows,
+        start_managed: Callable[[], str] | None = None,
     ) -> None:
         self.choice = choice
         self.model_folders = ModelFolders()
         self.imports = ImportTask()
         self._settings = settings
         self._saved_workflows = saved_workflows
+        self._start_managed = start_managed
         self._engine = ExitStack()
         self._resources = AsyncExitStack()
         self._reconnecting = asyncio.Lock()
@@ -86,10 +92,17 @@ class ServerConnection:
         return mode_of(self._settings) is AccessMode.LOCAL
 
     def start_engine(self) -> None:
-        """Start the demo engine if it is to be used, which may take seconds.
+        """Start the demo engine or the managed ComfyUI if it is to be used; may take seconds.
 
-        It runs in its own thread, so that drawing never blocks the page.
+        The demo engine runs in its own thread, so that drawing never blocks the page. It is used
+        if the managed ComfyUI cannot be started.
         """
+        if self.choice.kind == "managed" and self._start_managed is not None:
+            try:
+                self.choice = replace(self.choice, urls=(self._start_managed(),))
+            except ComfyHeadlessError as error:
+                logger.warning("The managed ComfyUI cannot be started: %s", error)
+                self.choice = ServerChoice("embedded")
         if not self.choice.urls:
             from ..demo import DemoServer
 
@@ -170,6 +183,27 @@ class ServerConnection:
             self._ready.clear()
             try:
                 await self._switch(choice)
+            finally:
+                self._ready.set()
+            await asyncio.to_thread(self.stop_engine)
+
+    @uncancellable
+    async def use_managed(self, url: str) -> None:
+        """Switch to the managed ComfyUI, which answers already. Jobs of the demo engine end first.
+
+        Waiting jobs are run by the new server. On an error nothing changes.
+
+        Raises:
+            StorageError: the data folder cannot be used.
+        """
+        async with self._reconnecting:
+            if self.choice.urls == (url,):
+                return
+            if self.embedded:
+                await self.jobs.finish_started(within_s=_FINISH_JOBS_S)
+            self._ready.clear()
+            try:
+                await self._switch(ServerChoice("managed", (url,)))
             finally:
                 self._ready.set()
             await asyncio.to_thread(self.stop_engine)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ..client import ComfyWSClient
+from ..engine.engine_manager import EngineManager
+from ..engine.setup_task import SetupTask
 from ..jobs.job_service import JobService
 from ..library.library_service import LibraryService
 from ..library.saved_workflows import SavedWorkflows
@@ -35,12 +37,15 @@ class Services:
     open_workflows: OpenWorkflows
     downloads: DownloadQueue
     model_facts: ModelFactsReader
+    setup: SetupTask
+    """The setup of a managed ComfyUI."""
 
     @classmethod
     def create(cls, settings: Settings, choice: ServerChoice) -> Services:
         """Create the services for ``choice`` without connecting or starting anything."""
         saved_workflows = SavedWorkflows(settings.data_dir)
-        connection = ServerConnection(settings, choice, saved_workflows)
+        manager = EngineManager(settings)
+        connection = ServerConnection(settings, choice, saved_workflows, manager.start)
         return cls(
             settings=settings,
             connection=connection,
@@ -50,6 +55,7 @@ class Services:
             model_facts=ModelFactsReader(
                 lambda: connection.client, lambda: connection.model_folders
             ),
+            setup=SetupTask(manager, connection.use_managed),
         )
 
     @property
@@ -78,4 +84,5 @@ class Services:
         await self.downloads.aclose()
         await self.model_facts.aclose()
         await self.connection.aclose()
+        await self.setup.aclose()
         LIBRARY_WORKERS.close()

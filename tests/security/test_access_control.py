@@ -49,6 +49,7 @@ def test_access_table_covers_every_role_action_and_mode() -> None:
         "pause_all",
         "reconnect",
         "see_server",
+        "set_up_engine",
     } == ADMIN_ACTIONS
 
 

@@ -27,7 +27,7 @@ from comfy_ui.web.auth.access import (
 )
 from comfy_ui.web.auth.accounts import Accounts, Role
 
-ADMIN_ACTIONS = ("free_memory", "import_folder", "reconnect", "see_server")
+ADMIN_ACTIONS = ("free_memory", "import_folder", "reconnect", "see_server", "set_up_engine")
 
 
 class App:

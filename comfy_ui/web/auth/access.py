@@ -62,6 +62,7 @@ Action = Literal[
     "free_memory",
     "pause_all",  # the queues of all users
     "reconnect",  # to another server
+    "set_up_engine",  # install programs on this machine, start and stop them
     "import_folder",  # from a folder of this machine into the user's library
     "manage_keys",  # create and revoke the user's own API keys
     "use_webhooks",  # have the ends of the user's own jobs told to an address
@@ -121,6 +122,11 @@ TABLE: Final[Mapping[Action, Mapping[AccessMode, Role | None]]] = {
     # In the shared modes the client refuses addresses where clouds keep their keys, because an
     # admin's password may have been stolen (see client/transport/ssrf.py).
     "reconnect": _in_all_modes(Role.ADMIN),
+    "set_up_engine": {
+        AccessMode.LOCAL: Role.ADMIN,
+        AccessMode.SHARED: Role.ADMIN,
+        AccessMode.SPACE: None,  # the container is replaced at each restart
+    },
     "import_folder": {
         AccessMode.LOCAL: Role.ADMIN,
         AccessMode.SHARED: None,

@@ -25,6 +25,7 @@ from ..tab import PageContext, PageParts, Tab
 from .account_panel import AccountPanel, place_for_account
 from .api_keys_panel import ApiKeysPanel
 from .checkup import Checkup
+from .engine_card import EngineCard
 from .model_downloads import ModelDownloads, place_for_downloads
 from .webhook_panel import WebhookPanel
 
@@ -45,6 +46,7 @@ class StatusTab(Tab):
         self._webhook = WebhookPanel(context.services, context.access)
         self._downloads = ModelDownloads(context.services, context.access)
         self._checkup = Checkup(context.services, context.access)
+        self._engine = EngineCard(context.services, context.access)
 
     def routes(self) -> list[BaseRoute]:
         """The routes of the account and of the model downloads, which Workflows shows as well."""
@@ -75,6 +77,7 @@ class StatusTab(Tab):
                         html_attributes=gr.InputHTMLAttributes(autocomplete="off"),
                     )
                     button = gr.Button("Connect", elem_id="connect")
+                self._engine.build(parts)
                 html_block(place_for_account(), elem_id="account")
                 keys = self._keys.build(parts)
                 webhook = self._webhook.build(parts)

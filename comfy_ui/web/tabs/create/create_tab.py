@@ -123,7 +123,8 @@ class CreateTab(Tab):
         if not self._services.connection.embedded:
             return Html("")
         is_admin = self._access.allows("reconnect", request)
-        return render("status_tab.html", "banner", is_admin=is_admin)
+        can_set_up = self._access.allows("set_up_engine", request)
+        return render("status_tab.html", "banner", is_admin=is_admin, can_set_up=can_set_up)
 
     async def _open(self, text: str, request: gr.Request) -> tuple[Any, ...]:
         """Show the form that the page asks for. The page itself restores the prompt."""

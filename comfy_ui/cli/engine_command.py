@@ -1,0 +1,301 @@
+"""A ComfyUI of comfy-ui's own on this machine: ``comfy-ui engine``."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
+
+from ..errors import EngineError, ValidationError
+from ..settings import Settings
+from .command_support import print_json
+from .exit_status import ExitStatus
+
+if TYPE_CHECKING:
+    from ..engine.engine_manager import EngineManager
+    from ..engine.engine_paths import Installation
+    from ..engine.installing.installer import InstallProgress
+    from ..engine.planning.install_plan import InstallPlan
+
+_POLL_S: Final = 0.5
+_LOG_BYTES: Final = 8192
+Add = Callable[[str, Callable[[argparse.Namespace, Settings], int], str], argparse.ArgumentParser]
+
+
+def add_actions(add: Add) -> None:
+    """Add the actions of ``comfy-ui engine`` with their options."""
+    sub = add("install", install, "Install ComfyUI on this machine, after showing the plan.")
+    _install_options(sub)
+    sub = add("update", update, "Install another version beside the one in use and switch to it.")
+    _install_options(sub)
+    sub = add("start", start, "Start the installed ComfyUI in the background.")
+    sub.add_argument("--foreground", action="store_true", help="run until Ctrl+C")
+    sub.add_argument(
+        "--memory",
+        dest="engine_memory",
+        choices=["auto", "high", "normal", "low", "none", "cpu"],
+        help="use of GPU memory (auto)",
+    )
+    add("stop", stop, "Stop it.")
+    sub = add("status", status, "Show the installed versions and whether one runs.")
+    sub.add_argument("--json", action="store_true", help="print the status as JSON")
+    sub.add_argument("--log", action="store_true", help="print the end of ComfyUI's log")
+    add("rollback", roll_back, "Return to the version before the last update.")
+    sub = add("remove", remove, "Delete the installed versions; models and results are kept.")
+    sub.add_argument("--yes", action="store_true", help="do not ask")
+
+
+def _install_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--version", dest="release", help="the release of ComfyUI")
+    parser.add_argument("--source", dest="engine_source", help="an archive, a folder or an address")
+    parser.add_argument("--stack", dest="engine_stack", help="the PyTorch build (auto)")
+    parser.add_argument(
+        "--python", dest="engine_python", help="the Python of an existing environment to use"
+    )
+    parser.add_argument("--dry-run", action="store_true", help="only show the plan")
+    parser.add_argument("--yes", action="store_true", help="do not ask")
+    parser.add_argument("--json", action="store_true", help="print the plan or the result as JSON")
+
+
+def install(arguments: argparse.Namespace, settings: Settings) -> int:
+    """Plan, ask, and install."""
+    manager = _manager(settings)
+    plan = manager.plan(arguments.release)
+    if not arguments.json:
+        print(plan)
+    elif arguments.dry_run:
+        print_json(plan.to_dict())
+    if arguments.dry_run:
+        return ExitStatus.FAILED if plan.problems else ExitStatus.DONE
+    if plan.problems:
+        raise EngineError(plan.problems[0], hint=" ".join(plan.problems[1:]))
+    if not _confirmed(arguments, "Install this?"):
+        return ExitStatus.FAILED
+    installed = run_installation(manager, plan)
+    if arguments.json:
+        print_json(_facts(installed))
+    else:
+        print(f"ComfyUI {installed.version} is installed. PyTorch {installed.torch}.")
+        print("Start it with: comfy-ui engine start, or with the app: comfy-ui --engine")
+    return ExitStatus.DONE
+
+
+def run_installation(manager: EngineManager, plan: InstallPlan) -> Installation:
+    """Install what was planned, with progress on stderr, and restart a running server."""
+    from ..engine.supervision.supervisor import running_url
+
+    installed = manager.install(plan, on_progress=_Progress())
+    if running_url(manager.paths) is not None:
+        from ..engine.versions import switch_running
+
+        print("Restarting ComfyUI with the new version.", file=sys.stderr)
+        installed = switch_running(manager.paths, lambda: _start_detached(manager))
+    return installed
+
+
+def update(arguments: argparse.Namespace, settings: Settings) -> int:
+    """Install another version beside the one in use and switch to it."""
+    _manager(settings).require_installed()
+    return install(arguments, settings)
+
+
+def start(arguments: argparse.Namespace, settings: Settings) -> int:
+    """Start the installed version and wait until it answers."""
+    manager = _manager(settings)
+    manager.require_installed()
+    if not arguments.foreground:
+        print(f"ComfyUI is at {_start_detached(manager, memory=settings.engine_memory)}")
+        return ExitStatus.DONE
+    from ..engine.supervision.supervisor import ServerPhase
+
+    print(f"Starting ComfyUI at {manager.start()}", flush=True)
+    supervisor = manager.supervisor
+    try:
+        while supervisor.state.phase not in {ServerPhase.STOPPED, ServerPhase.FAILED}:
+            time.sleep(_POLL_S)
+    finally:
+        state = supervisor.state
+        supervisor.stop(only_ours=True)
+    if state.phase is ServerPhase.FAILED:
+        raise EngineError(state.message, hint=state.hint)
+    return ExitStatus.DONE
+
+
+def stop(_: argparse.Namespace, settings: Settings) -> int:
+    """Stop the managed server, whichever process started it."""
+    from ..engine.supervision.supervisor import stop_server
+
+    print("Stopped." if stop_server(_manager(settings).paths) else "It was not running.")
+    return ExitStatus.DONE
+
+
+def status(arguments: argparse.Namespace, settings: Settings) -> int:
+    """Show the versions and the server; exits with 1 if nothing is installed."""
+    from ..engine.supervision.server_log import read_tail
+    from ..engine.supervision.supervisor import answers_at, running_url
+
+    paths = _manager(settings).paths
+    if arguments.log:
+        print(read_tail(paths.server_log, _LOG_BYTES), end="")
+        return ExitStatus.DONE
+    current, previous = paths.current(), paths.previous()
+    url = running_url(paths)
+    state = "stopped" if url is None else "ready" if answers_at(url) else "starting"
+    if arguments.json:
+        print_json(
+            {
+                "current": _facts(current),
+                "previous": _facts(previous),
+                "state": state,
+                "url": url,
+                "folder": str(paths.root),
+                "models": str(paths.models),
+                "interrupted": paths.staging.exists(),
+            }
+        )
+    elif current is None:
+        print("No ComfyUI is installed here. Install it: comfy-ui engine install")
+    else:
+        print(f"ComfyUI {current.version}, PyTorch {current.torch} ({current.device}), {state}")
+        if url:
+            print(f"Address    {url}")
+        print(f"Folder     {paths.home(current)}\nModels     {paths.models}")
+        if previous is not None:
+            print(f"Rollback   to ComfyUI {previous.version}")
+    if paths.staging.exists() and not arguments.json:
+        print("An installation was interrupted. Continue it: comfy-ui engine install")
+    return ExitStatus.FAILED if current is None else ExitStatus.DONE
+
+
+def roll_back(_: argparse.Namespace, settings: Settings) -> int:
+    """Return to the previous version and restart a running server."""
+    from ..engine.supervision.supervisor import running_url
+    from ..engine.versions import roll_back as return_to_previous
+
+    manager = _manager(settings)
+    previous = return_to_previous(manager.paths)
+    if running_url(manager.paths) is not None:
+        _start_detached(manager)
+    print(f"ComfyUI {previous.version} is in use.")
+    return ExitStatus.DONE
+
+
+def remove(arguments: argparse.Namespace, settings: Settings) -> int:
+    """Delete the versions."""
+    from ..engine.versions import remove_engine
+
+    manager = _manager(settings)
+    if not _confirmed(arguments, f"Delete ComfyUI in {manager.paths.root}?"):
+        return ExitStatus.FAILED
+    for folder in remove_engine(manager.paths):
+        print(f"Kept: {folder}")
+    return ExitStatus.DONE
+
+
+def set_up(settings: Settings) -> None:
+    """Install ComfyUI for the app if there is none yet: ``comfy-ui --engine``.
+
+    Raises:
+        EngineError: the plan has problems, or was not confirmed.
+    """
+    manager = _manager(settings)
+    if manager.paths.current() is None:
+        arguments = argparse.Namespace(release=None, json=False, dry_run=False, yes=False)
+        if install(arguments, settings) != ExitStatus.DONE:
+            raise EngineError("No ComfyUI was installed.", hint="Start without --engine.")
+
+
+# --- helpers ----------------------------------------------------------------------------------
+
+
+def _manager(settings: Settings) -> EngineManager:
+    from ..engine.engine_manager import EngineManager
+    from ..features import require_feature
+
+    require_feature("engine")
+    return EngineManager(settings)
+
+
+def _confirmed(arguments: argparse.Namespace, question: str) -> bool:
+    """Ask on a terminal.
+
+    Raises:
+        ValidationError: there is no terminal and no ``--yes``.
+    """
+    if arguments.yes:
+        return True
+    if not sys.stdin.isatty():
+        raise ValidationError("There is no terminal to confirm on.", hint="Add --yes.")
+    print(f"{question} [y/N] ", end="", file=sys.stderr, flush=True)
+    return sys.stdin.readline().strip().lower() in {"y", "yes"}
+
+
+def _facts(installation: Installation | None) -> dict[str, object] | None:
+    from dataclasses import asdict
+
+    return None if installation is None else asdict(installation)
+
+
+def _start_detached(manager: EngineManager, *, memory: str | None = None) -> str:
+    """Start a supervisor that outlives this command, and wait until ComfyUI answers.
+
+    Raises:
+        EngineError: it has ended before that.
+    """
+    from ..engine.supervision.server_log import read_tail
+    from ..engine.supervision.supervisor import answers_at, running_url, stop_server
+
+    paths = manager.paths
+    if memory is None:  # restart
+        stop_server(paths)
+    if (url := running_url(paths)) is not None and answers_at(url):
+        return url
+    log = paths.root / "supervisor.log"
+    command = [sys.executable, "-m", "comfy_ui", "engine", "start", "--foreground"]
+    options = ["--memory", memory] if memory else []
+    with log.open("wb") as output:
+        process = subprocess.Popen(  # noqa: S603 -- this program
+            [*command, *options, "--data-dir", str(paths.root.parent)],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, "COMFY_UI_MODELS_DIR": str(paths.models)},
+            start_new_session=True,
+        )
+    while process.poll() is None:
+        if (url := running_url(paths)) is not None and answers_at(url):
+            return url
+        time.sleep(_POLL_S)
+    text = read_tail(log).strip().removeprefix("Starting ComfyUI at ").partition("error: ")[2]
+    raise EngineError(text.strip() or "ComfyUI ended.", hint="See comfy-ui engine status --log")
+
+
+class _Progress:
+    """Prints the steps on stderr; on a terminal the bytes too."""
+
+    def __init__(self) -> None:
+        self._step = ""
+
+    def __call__(self, progress: InstallProgress) -> None:
+        from ..engine.planning.install_plan import size_text
+
+        if progress.step != self._step:
+            if not self._step and progress.note:
+                print(progress.note, file=sys.stderr)
+            if self._step and sys.stderr.isatty():
+                print(file=sys.stderr)
+            self._step = progress.step
+            end = "" if sys.stderr.isatty() else "\n"
+            text = f"[{progress.number}/{progress.count}] {progress.title}"
+            print(text, end=end, file=sys.stderr, flush=True)
+        if not sys.stderr.isatty() or not progress.done_bytes:
+            return
+        total = f" of {size_text(progress.total_bytes)}" if progress.total_bytes else ""
+        speed = f", {size_text(int(progress.bytes_per_s))}/s" if progress.bytes_per_s else ""
+        text = f"[{progress.number}/{progress.count}] {progress.title}: "
+        text += f"{size_text(progress.done_bytes)}{total}{speed}"
+        print(f"\r{text[:78]:<78}", end="", file=sys.stderr, flush=True)

@@ -1,0 +1,128 @@
+"""Plan, install, start and switch with the settings of the app or of a command."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+from ..errors import ValidationError
+from ..features import require_feature
+from ..settings import Settings
+from .engine_paths import EnginePaths, Installation
+from .installing.installer import Installer, InstallProgress
+from .installing.python_environment import find_uv, folder_bytes
+from .planning.host_facts import collect
+from .planning.install_plan import InstallPlan, make_plan
+from .planning.release_source import choose_source
+from .supervision.server_command import ServerOptions
+from .supervision.supervisor import Supervisor
+from .versions import roll_back, switch_running
+
+__all__ = ["EngineManager"]
+
+
+class EngineManager:
+    """The managed ComfyUI of one data folder. All methods block; the page calls them in threads.
+
+    Args:
+        settings: the settings of the app.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self.paths = EnginePaths.of(settings)
+        self.options = ServerOptions.of(settings)
+        self.supervisor = Supervisor(self.paths, self.options, first_port=settings.engine_port)
+
+    def plan(self, version: str | None = None) -> InstallPlan:
+        """Plan an installation; takes seconds and changes nothing.
+
+        Raises:
+            ValidationError: the setting of the source, or the version, is invalid.
+        """
+        settings = self._settings
+        source = choose_source(settings.engine_source, version)
+        facts = collect(settings, source, self.paths)
+        staged = folder_bytes(self.paths.staging) if self.paths.staging.exists() else 0
+        return make_plan(
+            facts,
+            source,
+            self.paths,
+            stack=settings.engine_stack,
+            cached={"staging": staged},
+        )
+
+    def install(
+        self,
+        plan: InstallPlan,
+        *,
+        cancel: threading.Event | None = None,
+        on_progress: Callable[[InstallProgress], None] = lambda _: None,
+    ) -> Installation:
+        """Install what was planned, see :meth:`.Installer.install`.
+
+        Raises:
+            EngineError, InstallCancelledError, StorageError: see there.
+        """
+        require_feature("engine")
+        uv = find_uv()
+        return Installer(
+            self.paths,
+            plan,
+            uv=str(uv) if uv else None,
+            torch_index=self._settings.torch_index,
+            options=self.options,
+            cancel=cancel,
+            on_progress=on_progress,
+        ).install()
+
+    def start(self) -> str:
+        """Start the installed version, or find the one that runs; return its address.
+
+        Raises:
+            EngineError: nothing is installed, or it cannot be started.
+        """
+        require_feature("engine")
+        return self.supervisor.start()
+
+    def restart(self, cancel: threading.Event | None = None) -> str:
+        """Stop ComfyUI, start the version in use, and wait until it answers.
+
+        Raises:
+            EngineError: it does not start.
+        """
+        self.supervisor.stop()
+        url = self.supervisor.start()
+        self.supervisor.wait_until_ready(cancel)
+        return url
+
+    def switch(self) -> Installation:
+        """Restart with the version in use, or return to the previous one if it does not start.
+
+        Raises:
+            EngineError: see :func:`.versions.switch_running`.
+        """
+        return switch_running(self.paths, self.restart)
+
+    def roll_back(self) -> Installation:
+        """Return to the previous version and start it.
+
+        Raises:
+            EngineError: there is none, or it does not start.
+        """
+        previous = roll_back(self.paths)
+        self.restart()
+        return previous
+
+    def require_installed(self) -> Installation:
+        """Return the version in use.
+
+        Raises:
+            ValidationError: nothing is installed.
+        """
+        current = self.paths.current()
+        if current is None:
+            raise ValidationError(
+                "No ComfyUI is installed here.", hint="Install it: comfy-ui engine install"
+            )
+        return current

@@ -1,0 +1,1 @@
+"""Fetch, unpack and check a version."""

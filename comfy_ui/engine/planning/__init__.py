@@ -1,0 +1,1 @@
+"""Decide what to install: the source, the PyTorch build, the steps."""

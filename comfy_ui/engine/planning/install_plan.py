@@ -1,0 +1,249 @@
+"""Plan an installation: what is fetched, how large it is, where it goes. Pure, changes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from ...doctor.machine import Gpu
+from ..engine_paths import EnginePaths
+from .release_source import Source
+from .stack_choice import AUTOMATIC, Stack, choose_stack, version_numbers
+
+__all__ = ["HostFacts", "InstallPlan", "PlannedStep", "make_plan", "size_text"]
+
+_SPARE_BYTES: Final = 2 * 10**9  # for results and the system
+_SOURCE_BYTES: Final = 150_000_000  # unpacked
+_SLOW_BYTES_PER_S: Final = 4 * 10**6
+_FAST_BYTES_PER_S: Final = 40 * 10**6
+_PYTHONS: Final = ((3, 10), (3, 14))  # the first and last that the PyTorch builds exist for
+_DEFAULT_PYTHON: Final = "3.12"
+_BASE: Final = {
+    "probe": "Check that PyTorch finds the device",
+    "smoke": "Start it once and run a small graph",
+    "switch": "Put it into place",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostFacts:
+    """What the plan depends on, as found by :func:`.host_facts.collect`."""
+
+    system: str
+    machine: str
+    python: str
+    """The version of the Python that runs comfy-ui."""
+    gpus: tuple[Gpu, ...] = ()
+    macos: tuple[int, ...] = ()
+    free_bytes: int | None = None
+    """On the disk of the engine's folder."""
+    uv: str | None = None
+    """The path of uv, if it is installed."""
+    unreachable: tuple[str, ...] = ()
+    """Hosts that the installation needs and that do not answer."""
+    environment: str | None = None
+    """The Python of an existing environment to use, if the owner has chosen one."""
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedStep:
+    """A step of the installation. ``download_bytes``: roughly what it fetches, 0 for nothing."""
+
+    name: str
+    title: str
+    download_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InstallPlan:
+    """What an installation will do. It can run only if there are no ``problems``."""
+
+    source: Source
+    stack: Stack | None
+    gpu: Gpu | None
+    python: str
+    """The version of Python, or the path of an existing environment's."""
+    own_environment: bool
+    steps: tuple[PlannedStep, ...]
+    folder: Path
+    models: Path
+    installed_bytes: int
+    free_bytes: int | None
+    warnings: tuple[str, ...] = ()
+    problems: tuple[str, ...] = ()
+
+    @property
+    def download_bytes(self) -> int:
+        """Roughly what is fetched in all."""
+        return sum(step.download_bytes for step in self.steps)
+
+    @property
+    def device(self) -> str:
+        """The GPU and the PyTorch build, for people."""
+        if self.stack is None:
+            return "as in the existing environment"
+        if self.gpu is None:
+            return self.stack.title
+        memory = f", {size_text(self.gpu.total_bytes)}" if self.gpu.total_bytes else ""
+        return f"{self.gpu.name}{memory}, PyTorch for {self.stack.title}"
+
+    @property
+    def minutes(self) -> tuple[int, int]:
+        """How long the downloads take with a fast and with a slow connection, in minutes."""
+        return (
+            max(1, round(self.download_bytes / _FAST_BYTES_PER_S / 60)),
+            max(2, round(self.download_bytes / _SLOW_BYTES_PER_S / 60)),
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """The plan as a dict that json can write."""
+        return {
+            "ok": not self.problems,
+            "source": {"kind": self.source.kind, "location": self.source.location},
+            "version": self.source.version,
+            "sha256": self.source.sha256,
+            "stack": self.stack.name if self.stack else None,
+            "gpu": self.gpu.name if self.gpu else None,
+            "python": self.python,
+            "own_environment": self.own_environment,
+            "folder": str(self.folder),
+            "models": str(self.models),
+            "download_bytes": self.download_bytes,
+            "installed_bytes": self.installed_bytes,
+            "free_bytes": self.free_bytes,
+            "minutes": [*self.minutes],
+            "steps": [
+                {"name": s.name, "title": s.title, "download_bytes": s.download_bytes}
+                for s in self.steps
+            ],
+            "warnings": [*self.warnings],
+            "problems": [*self.problems],
+        }
+
+    def __str__(self) -> str:
+        free = f", {size_text(self.free_bytes)} free" if self.free_bytes is not None else ""
+        fast, slow = self.minutes
+        size = f"about {size_text(self.download_bytes)}, {fast} to {slow} min"
+        lines = [
+            f"Install    {self.source.label}",
+            f"Device     {self.device}",
+            f"Python     {self.python}" + ("" if self.own_environment else " (existing)"),
+            f"Folder     {self.folder}",
+            f"Models     {self.models}",
+            f"Download   {size if self.download_bytes else 'nothing'}",
+            f"Disk       about {size_text(self.installed_bytes)}{free}",
+        ]
+        lines += [f"note       {text}" for text in self.warnings]
+        lines += [f"problem    {text}" for text in self.problems]
+        return "\n".join(lines)
+
+
+def make_plan(
+    host: HostFacts,
+    source: Source,
+    paths: EnginePaths,
+    *,
+    stack: str = AUTOMATIC,
+    cached: Mapping[str, int] | None = None,
+) -> InstallPlan:
+    """Plan the installation of a source on a machine.
+
+    Args:
+        host: the facts about the machine.
+        source: what to install.
+        paths: where it goes.
+        stack: the PyTorch build, or ``auto``.
+        cached: bytes that an interrupted installation has left, by step.
+
+    Raises:
+        ValidationError: there is no build of that name.
+    """
+    cached = cached or {}
+    warnings: list[str] = []
+    problems: list[str] = []
+    chosen = None
+    gpu = None
+    if host.environment is None:
+        choice = choose_stack(
+            system=host.system,
+            machine=host.machine,
+            gpus=host.gpus,
+            macos=host.macos,
+            override=stack,
+        )
+        chosen, gpu = choice.stack, choice.gpu
+        warnings += choice.notes
+        if chosen is None:
+            problems.append(f"PyTorch has no build for {host.system} on {host.machine}.")
+        elif choice.fixes:
+            problems += [f"{text} Or install for the CPU: --stack cpu." for text in choice.fixes]
+        elif chosen.device == "cpu":
+            warnings.append("No GPU will be used: an image takes minutes instead of seconds.")
+        if host.uv is None:
+            problems.append("uv is not installed: pip install 'comfy-ui[engine]'.")
+    if source.sha256 is None and source.kind != "folder":
+        warnings.append("The archive's SHA-256 is not pinned: you chose it, and it is trusted.")
+    if host.unreachable:
+        problems += [f"{name} cannot be reached from this machine." for name in host.unreachable]
+    steps = _steps(host, source, chosen)
+    needed = _SOURCE_BYTES + (chosen.installed_bytes if chosen else 0)
+    if host.free_bytes is not None:
+        missing = needed + _SPARE_BYTES - sum(cached.values()) - host.free_bytes
+        if missing > 0:
+            problems.append(
+                f"The disk of {paths.root} needs {size_text(missing)} more free space: "
+                f"{size_text(needed)} for ComfyUI and {size_text(_SPARE_BYTES)} to spare."
+            )
+    else:
+        warnings.append("The free disk space cannot be determined.")
+    return InstallPlan(
+        source=source,
+        stack=chosen,
+        gpu=gpu,
+        python=host.environment or _python(host.python),
+        own_environment=host.environment is None,
+        steps=steps,
+        folder=paths.root,
+        models=paths.models,
+        installed_bytes=needed,
+        free_bytes=host.free_bytes,
+        warnings=tuple(warnings),
+        problems=tuple(problems),
+    )
+
+
+def _steps(host: HostFacts, source: Source, stack: Stack | None) -> tuple[PlannedStep, ...]:
+    fetched = (source.size_bytes or _SOURCE_BYTES) if source.kind == "url" else 0
+    verb = "Download" if source.kind == "url" else "Copy"
+    steps = [PlannedStep("source", f"{verb} {source.label}", fetched)]
+    if host.environment is None:
+        steps += [
+            PlannedStep("environment", "Create a Python environment"),
+            PlannedStep(
+                "packages",
+                "Install PyTorch and the requirements",
+                stack.download_bytes if stack else 0,
+            ),
+        ]
+    return (*steps, *(PlannedStep(name, title) for name, title in _BASE.items()))
+
+
+def _python(running: str) -> str:
+    """The version of the Python that runs comfy-ui if there is a PyTorch for it, else a default."""
+    version = version_numbers(running)[:2]
+    return (
+        f"{version[0]}.{version[1]}" if _PYTHONS[0] <= version <= _PYTHONS[1] else _DEFAULT_PYTHON
+    )
+
+
+def size_text(size_bytes: int) -> str:
+    """A size for people.
+
+    >>> size_text(5_500_000_000), size_text(40_000_000)
+    ('5.5 GB', '40 MB')
+    """
+    if size_bytes >= 10**9:
+        return f"{size_bytes / 10**9:.1f} GB"
+    return f"{size_bytes / 10**6:.0f} MB"

@@ -1,0 +1,1 @@
+"""Run a version: its command line, its process and its log."""

@@ -1,0 +1,205 @@
+"""The card "ComfyUI on this machine" on Status, for admins only: ``comfy-ui engine``."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from typing import Any, Final
+
+import gradio as gr
+
+from ...engine.engine_paths import Installation
+from ...engine.planning.install_plan import InstallPlan
+from ...engine.setup_task import SetupPhase, SetupState
+from ...engine.supervision.server_log import read_tail
+from ...engine.supervision.supervisor import ServerPhase, ServerState
+from ...features import FEATURES, get_install_hint
+from ..auth.access import Access
+from ..components.html import Html, page_text, size
+from ..components.html_block import html_block
+from ..components.preset_picker import Lamp
+from ..components.templates import render
+from ..services import Services
+from ..tab import PageParts
+
+__all__ = ["EngineCard", "engine_panel"]
+
+_DRAW_S: Final = 0.5
+_LOG_BYTES: Final = 6000
+_LAMPS: Final = {
+    ServerPhase.STOPPED: Lamp("", "Stopped"),
+    ServerPhase.STARTING: Lamp("", "Starting"),
+    ServerPhase.READY: Lamp("good", "Running"),
+    ServerPhase.RESTARTING: Lamp("bad", "Restarting"),
+    ServerPhase.FAILED: Lamp("bad", "Crashed"),
+}
+
+
+class EngineCard:
+    """Plans, installs, starts and stops the managed ComfyUI."""
+
+    def __init__(self, services: Services, access: Access) -> None:
+        self._setup = services.setup
+        self._access = access
+
+    def build(self, parts: PageParts) -> None:
+        """Create the card, which stays empty for other users."""
+        card = html_block(
+            elem_id="engine", sends=["plan", "install", "start", "halt", "abort", "back"]
+        )
+        quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+        parts.on_load.add(self._offer, card)
+        parts.tab.select(self._follow, outputs=[card], **quiet)
+        card.plan(self._plan, outputs=[card], **quiet)
+        card.install(self._install, outputs=[card], **quiet)
+        card.start(self._start, outputs=[card], **quiet)
+        card.back(self._back, outputs=[card], **quiet)
+        card.halt(self._halt, outputs=[card], **quiet)
+        card.abort(self._abort, outputs=[card], **quiet)
+
+    def _offer(self, request: gr.Request) -> Html:
+        return self._panel() if self._access.allows("set_up_engine", request) else Html("")
+
+    async def _follow(self, request: gr.Request) -> AsyncGenerator[Html, None]:
+        """Redraw the card as long as something runs."""
+        if not self._access.allows("set_up_engine", request):
+            return
+        async for panel in self._panels():
+            yield panel
+
+    async def _plan(self, request: gr.Request) -> AsyncGenerator[Html, None]:
+        self._access.require("set_up_engine", request)
+        self._setup.plan()
+        async for panel in self._panels():
+            yield panel
+
+    async def _install(self, request: gr.Request) -> AsyncGenerator[Html, None]:
+        self._access.require("set_up_engine", request)
+        self._setup.install()
+        async for panel in self._panels():
+            yield panel
+
+    async def _start(self, request: gr.Request) -> AsyncGenerator[Html, None]:
+        self._access.require("set_up_engine", request)
+        self._setup.start()
+        async for panel in self._panels():
+            yield panel
+
+    async def _back(self, request: gr.Request) -> AsyncGenerator[Html, None]:
+        self._access.require("set_up_engine", request)
+        self._setup.roll_back()
+        async for panel in self._panels():
+            yield panel
+
+    async def _halt(self, request: gr.Request) -> Html:
+        self._access.require("set_up_engine", request)
+        await self._setup.stop()
+        return self._panel()
+
+    async def _abort(self, request: gr.Request) -> AsyncGenerator[Html, None]:
+        self._access.require("set_up_engine", request)
+        self._setup.cancel()
+        async for panel in self._panels():
+            yield panel
+
+    async def _panels(self) -> AsyncGenerator[Html, None]:
+        shown = self._panel()
+        yield shown
+        manager = self._setup.manager
+        while self._setup.state.phase.active or manager.supervisor.state.phase in {
+            ServerPhase.STARTING,
+            ServerPhase.RESTARTING,
+        }:
+            await asyncio.sleep(_DRAW_S)
+            panel = self._panel()
+            if panel != shown:
+                shown = panel
+                yield panel
+
+    def _panel(self) -> Html:
+        paths = self._setup.manager.paths
+        return engine_panel(
+            self._setup.state,
+            server=self._setup.manager.supervisor.state,
+            current=paths.current(),
+            previous=paths.previous(),
+            interrupted=paths.staging.exists(),
+            log=read_tail(paths.server_log, _LOG_BYTES),
+        )
+
+
+def engine_panel(
+    setup: SetupState,
+    *,
+    server: ServerState,
+    current: Installation | None,
+    previous: Installation | None = None,
+    interrupted: bool = False,
+    log: str = "",
+) -> Html:
+    """The state of the managed ComfyUI, and what can be done next."""
+    progress = setup.progress
+    return render(
+        "engine_card.html",
+        "engine_panel",
+        phase=str(setup.phase),
+        active=setup.phase.active,
+        lamp=_LAMPS[server.phase] if current is not None else None,
+        version=current.version if current is not None else "",
+        facts=_plan_facts(setup.plan)
+        if setup.plan is not None and setup.phase is SetupPhase.PLANNED
+        else _facts(current, server)
+        if current is not None
+        else [],
+        problems=[page_text(text, limit=400) for text in setup.plan.problems] if setup.plan else [],
+        warnings=[page_text(text, limit=400) for text in setup.plan.warnings] if setup.plan else [],
+        step=progress
+        and {
+            "number": progress.number,
+            "count": progress.count,
+            "title": page_text(progress.title, limit=120),
+            "note": progress.note,
+            "amount": _amount(progress.done_bytes, progress.total_bytes, progress.bytes_per_s),
+            "percent": 100 * (progress.share or 0),
+            "measured": progress.share is not None,
+        },
+        error=setup.error
+        and {"message": page_text(setup.error.message, limit=600), "hint": setup.error.hint},
+        trouble=page_text(server.message, limit=600),
+        advice=server.hint,
+        running=server.phase not in {ServerPhase.STOPPED, ServerPhase.FAILED},
+        rollback=previous.version if previous is not None else "",
+        interrupted=interrupted,
+        command="" if FEATURES["engine"] else get_install_hint("engine"),
+        log=page_text(log, limit=_LOG_BYTES) if current is not None else "",
+    )
+
+
+def _plan_facts(plan: InstallPlan) -> list[tuple[str, str]]:
+    fast, slow = plan.minutes
+    free = f", {size(plan.free_bytes)} free" if plan.free_bytes is not None else ""
+    fetched = size(plan.download_bytes)
+    return [
+        ("Release", page_text(plan.source.label, limit=200)),
+        ("Device", page_text(plan.device, limit=200)),
+        ("Python", page_text(plan.python, limit=200)),
+        ("Download", f"about {fetched}, {fast} to {slow} min" if plan.download_bytes else "0 MB"),
+        ("Disk space", f"about {size(plan.installed_bytes)}{free}"),
+        ("Folder", page_text(str(plan.folder), limit=300)),
+        ("Models folder", page_text(str(plan.models), limit=300)),
+    ]
+
+
+def _facts(current: Installation, server: ServerState) -> list[tuple[str, str]]:
+    facts = [
+        ("Version", f"ComfyUI {current.version}"),
+        ("PyTorch", f"{current.torch} ({current.device})"),
+    ]
+    return [*facts, ("Address", server.url)] if server.url else facts
+
+
+def _amount(done: int, total: int | None, bytes_per_s: float | None) -> str:
+    if not done:
+        return ""
+    amount = f"{size(done)} of {size(total)}" if total else size(done)
+    return f"{amount}, {size(bytes_per_s)}/s" if bytes_per_s else amount
