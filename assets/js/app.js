@@ -52,7 +52,7 @@ window.comfy = /** @type {ComfyPage} */ (/** @type {unknown} */ ((() => {
   // ---- HTML blocks (web/components/html_block.py) -------------------------------------------------------------------------------
 
   /** Called after a block is drawn. @type {((element: AnyElement) => void)[]} */
-  const drawn = [];
+  const drawn = [() => planEngine()];
   /** @param {AnyElement} element */
   function announce(element) {
     for (const callback of drawn) callback(element);
@@ -162,11 +162,19 @@ window.comfy = /** @type {ComfyPage} */ (/** @type {unknown} */ ((() => {
     return ($("#opened-result .seed") ?? $("#stage .seed"))?.textContent.replace(/\D/g, "") || $("#results .thumb[data-seed]")?.dataset.seed;
   }
 
+  let settingUp = false;
+  function planEngine() {
+    const button = settingUp && $("#engine [data-send=plan]");
+    if (!button) return;
+    settingUp = false;
+    button.closest(".panel").scrollIntoView({ block: "nearest" });
+    button.click();
+  }
   const actions = {
     "set-up-engine"() {
       $("#tabs button[role=tab][data-tab-id=status]")?.click();
-      $("#engine [data-send=plan]")?.click();
-      $("#engine")?.scrollIntoView({ block: "nearest" });
+      settingUp = true; // Gradio draws the tab when it is opened first
+      planEngine();
     },
     theme() {
       const dark = document.body.classList.toggle("dark");
