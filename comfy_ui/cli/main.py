@@ -196,7 +196,9 @@ def _parser() -> argparse.ArgumentParser:
     _data_dir(sub)
 
     _actions(
-        add("db", app_commands.db_check, "Look after the PostgreSQL database of COMFY_UI_DATABASE."),
+        add(
+            "db", app_commands.db_check, "Look after the PostgreSQL database of COMFY_UI_DATABASE."
+        ),
         _add_db_actions,
     )
     _actions(

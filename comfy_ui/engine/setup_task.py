@@ -32,7 +32,7 @@ class SetupPhase(StrEnum):
 
     @property
     def active(self) -> bool:
-        """Whether something runs, so that the state changes by itself."""
+        """Whether something runs, so that the state changes without a click."""
         return self not in {SetupPhase.IDLE, SetupPhase.PLANNED}
 
 
