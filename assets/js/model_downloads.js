@@ -44,6 +44,12 @@
       take(await post("downloads/start", { form: button.dataset.form, file: button.dataset.file ?? "" }));
       $$("[data-downloads]").find((place) => place.getClientRects().length)?.scrollIntoView({ block: "nearest" });
     },
+    async "pause-download"(button) {
+      take(await post("downloads/pause", { id: button.dataset.id }));
+    },
+    async "resume-download"(button) {
+      take(await post("downloads/resume", { id: button.dataset.id }));
+    },
     async "stop-download"(button) {
       take(await post("downloads/stop", { id: button.dataset.id }));
     },

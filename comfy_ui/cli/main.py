@@ -243,11 +243,13 @@ def _parser() -> argparse.ArgumentParser:
         nargs="*",
         metavar="ACTION | SOURCE",
         help="needs [SOURCE ...] (what the server lacks: of preset ids, workflow files, or all "
-        "presets), list [FOLDER ...], duplicates, suggest, move FILE, delete FILE, trash, "
+        "presets), list [FOLDER ...], duplicates, suggest, download ADDRESS [FILE ...] (Hugging "
+        "Face or Civitai, or a SOURCE), move FILE, delete FILE, trash, "
         "restore FILE, empty-trash; without an action: needs",
     )
     sub.add_argument("--variant", help="a variant of the preset")
-    sub.add_argument("--to", metavar="FOLDER", help="where to move a file (where it belongs)")
+    sub.add_argument("--to", metavar="FOLDER", help="the folder for a file (where it belongs)")
+    sub.add_argument("--quiet", action="store_true", help="show no progress")
     sub.add_argument("--memory", type=float, metavar="GB", help="the GPU's memory (the server's)")
     sub.add_argument("--yes", action="store_true", help="delete although a preset needs the file")
     _models_dir(sub)

@@ -175,23 +175,8 @@ def _suggest(arguments: argparse.Namespace, settings: Settings, _: Sequence[str]
     return _print(arguments, rows, entries, f"No preset fits into {_gigabytes(int(memory))}.")
 
 
-_ACTIONS: Final[dict[str, Callable[[argparse.Namespace, Settings, Sequence[str]], int]]] = {
-    "needs": _needs,
-    "list": _list,
-    "duplicates": _duplicates,
-    "suggest": _suggest,
-    "move": _move,
-    "delete": _delete,
-    "trash": _trash,
-    "restore": _restore,
-    "empty-trash": _empty_trash,
-}
-
-
 def download(arguments: argparse.Namespace, settings: Settings) -> int:
     """Download the missing model files of a preset or a workflow to this machine."""
-    from ..models.download import ModelSources
-    from ..models.download_queue import DownloadQueue, DownloadState
     from ..models.model_folders import find_model_folders
 
     async def work() -> int:
@@ -202,32 +187,59 @@ def download(arguments: argparse.Namespace, settings: Settings) -> int:
         if not missing:
             print("No model file is missing.")
             return 0
-        if not folders:
-            raise ValidationError(
-                "The models folder of this ComfyUI is not known here.",
-                hint="Name it with --models-dir, or run this on ComfyUI's own machine.",
-            )
-        unknown = [model.filename for model in missing if model.url is None]
-        if unknown:
-            raise ModelDownloadError(f"No download URL is known for {', '.join(unknown)}.")
-        downloads = DownloadQueue(ModelSources.of(settings))
-        downloads.start(missing, folders)
-        settled = asyncio.ensure_future(downloads.settle())
-        try:
-            while not settled.done():
-                await asyncio.wait([settled], timeout=_SHOW_S)
-                if not arguments.quiet:
-                    _show(downloads.listed)
-        finally:
-            await downloads.aclose()  # Ctrl+C: partial downloads are kept
-            if sys.stderr.isatty() and not arguments.quiet:
-                print(file=sys.stderr)
-        for one in downloads.listed:
-            if one.state is DownloadState.DONE:
-                print(one.path)
-            elif one.error is not None:
-                print(f"error: {one.error.message} {one.error.hint}".rstrip(), file=sys.stderr)
-        return 0 if all(one.state is DownloadState.DONE for one in downloads.listed) else 1
+        return await _fetch(missing, _required_folders(folders), arguments, settings)
+
+    return asyncio.run(work())
+
+
+async def _fetch(
+    missing: Sequence[MissingModel],
+    folders: ModelFolders,
+    arguments: argparse.Namespace,
+    settings: Settings,
+) -> int:
+    """Download files one after the other, showing the progress; Ctrl+C keeps what arrived."""
+    from ..models.download import ModelSources
+    from ..models.download_queue import DownloadQueue, DownloadState
+
+    unknown = [model.filename for model in missing if model.url is None]
+    if unknown:
+        raise ModelDownloadError(f"No download URL is known for {', '.join(unknown)}.")
+    downloads = DownloadQueue(ModelSources.of(settings))
+    downloads.start(missing, folders)
+    settled = asyncio.ensure_future(downloads.settle())
+    try:
+        while not settled.done():
+            await asyncio.wait([settled], timeout=_SHOW_S)
+            if not arguments.quiet:
+                _show(downloads.listed)
+    finally:
+        await downloads.aclose()  # Ctrl+C: partial downloads are kept
+        if sys.stderr.isatty() and not arguments.quiet:
+            print(file=sys.stderr)
+    for one in downloads.listed:
+        if one.state is DownloadState.DONE:
+            print(one.path)
+        elif one.error is not None:
+            print(f"error: {one.error.message} {one.error.hint}".rstrip(), file=sys.stderr)
+    return 0 if all(one.state is DownloadState.DONE for one in downloads.listed) else 1
+
+
+def _download(arguments: argparse.Namespace, settings: Settings, names: Sequence[str]) -> int:
+    """Download a file from Hugging Face or Civitai, or what a preset or a workflow lacks."""
+    from ..models.download import ModelSources
+    from ..models.publishers import choose_file, is_address, look_up
+
+    address, *files = _required(names)
+    if Path(address).exists() or not is_address(address):
+        arguments.source = address
+        return download(arguments, settings)
+    folders = _folders(settings)
+
+    async def work() -> int:
+        found = await look_up(address, ModelSources.of(settings))
+        chosen = [choose_file(found, name, arguments.to) for name in files or (None,)]
+        return await _fetch(chosen, folders, arguments, settings)
 
     return asyncio.run(work())
 
@@ -261,6 +273,10 @@ def _folders(settings: Settings) -> ModelFolders:
 
     known = settings.models_dir is not None
     folders = ModelFolders(base=settings.models_dir) if known else asyncio.run(ask())
+    return _required_folders(folders)
+
+
+def _required_folders(folders: ModelFolders) -> ModelFolders:
     if not folders:
         raise ValidationError(
             "The models folder of this ComfyUI is not known here.",
@@ -352,3 +368,17 @@ def _show(downloads: Sequence[ModelDownload]) -> None:
     if running.eta_s is not None:
         parts.append(f"{running.eta_s / 60:.0f} min left")
     print(f"\r{'  '.join(parts)[:78]:<78}", end="", file=sys.stderr, flush=True)
+
+
+_ACTIONS: Final[dict[str, Callable[[argparse.Namespace, Settings, Sequence[str]], int]]] = {
+    "needs": _needs,
+    "list": _list,
+    "duplicates": _duplicates,
+    "suggest": _suggest,
+    "download": _download,
+    "move": _move,
+    "delete": _delete,
+    "trash": _trash,
+    "restore": _restore,
+    "empty-trash": _empty_trash,
+}

@@ -31,7 +31,7 @@ from ..errors import ModelDownloadError, StorageError
 from ..protocol.retry import Backoff
 from ..settings import Settings
 
-__all__ = ["ModelSources", "download_model", "part_bytes"]
+__all__ = ["ModelSources", "download_model", "fetch_json", "part_bytes"]
 
 Progress = Callable[[int, int | None], None]
 """Called with the received bytes and the total bytes, or None if the total is unknown."""
@@ -43,6 +43,7 @@ _ATTEMPTS: Final = 5  # in a row without a byte
 _CHUNK_BYTES: Final = 1 << 20
 _SPARE_BYTES: Final = 200_000_000  # a completely full disk breaks more than a download
 _SPACE_STEP_BYTES: Final = 64 * 2**20
+_MAX_JSON_BYTES: Final = 16 * 2**20
 _MAX_FILE_BYTES: Final = 200 * 10**9
 _TIMEOUT: Final = httpx.Timeout(30.0, connect=15.0)
 _RANGE: Final = re.compile(r"bytes (?:(\d+)-\d+|\*)/(\d+)")
@@ -159,6 +160,49 @@ async def download_model(
     finally:
         part.close()
     return target
+
+
+async def fetch_json(url: str, sources: ModelSources) -> Any:
+    """Return the JSON at a publisher's address.
+
+    Raises:
+        ModelDownloadError: the host is not allowed, or there is no usable answer.
+    """
+    headers = {"user-agent": f"comfy-ui/{__version__}", "accept": "application/json"}
+    content = bytearray()
+    try:
+        async with httpx.AsyncClient(timeout=_TIMEOUT, follow_redirects=False) as http:
+            for _ in range(_MAX_REDIRECTS):
+                sources.check(url)
+                async with http.stream(
+                    "GET", url, headers={**headers, **sources.headers(url)}
+                ) as response:
+                    if response.has_redirect_location:  # a renamed repository
+                        url = urljoin(url, response.headers["location"])
+                        continue
+                    if response.status_code in {401, 403, 404}:
+                        raise ModelDownloadError(
+                            f"There is no such model, or it requires a login "
+                            f"({response.status_code}).",
+                            hint="Check the address, and HF_TOKEN if the model is gated.",
+                        )
+                    if response.status_code != 200:
+                        raise ModelDownloadError(
+                            f"The publisher answered {response.status_code}.", retryable=True
+                        )
+                    async for chunk in response.aiter_bytes():
+                        content += chunk
+                        if len(content) > _MAX_JSON_BYTES:
+                            raise ModelDownloadError("The publisher's answer is too long.")
+                return json.loads(content)
+    except httpx.HTTPError as error:
+        raise ModelDownloadError(
+            f"The publisher cannot be reached: {str(error) or type(error).__name__}.",
+            retryable=True,
+        ) from error
+    except (ValueError, RecursionError) as error:
+        raise ModelDownloadError("The publisher sent an invalid answer.") from error
+    raise ModelDownloadError(f"{url[:200]} redirects endlessly.")
 
 
 class _Part:

@@ -33,6 +33,7 @@ class DownloadState(StrEnum):
     DONE = "done"
     FAILED = "failed"
     CANCELLED = "cancelled"
+    PAUSED = "paused"
 
     @property
     def active(self) -> bool:
@@ -130,18 +131,42 @@ class DownloadQueue:
             if existing is None or not existing.state.active:
                 self._downloads.pop(download.id, None)
                 self._downloads[download.id] = download
-        if self._task is None or self._task.done():
-            self._task = asyncio.create_task(self._run(), name="model downloads")
+        self._begin()
 
     def cancel(self, download_id: str) -> bool:
-        """Cancel a download, keeping its bytes; False if it neither runs nor waits."""
+        """Cancel a download, keeping its bytes; False if it is over."""
+        return self._stop(download_id, DownloadState.CANCELLED)
+
+    def pause(self, download_id: str) -> bool:
+        """Pause a download until :meth:`resume`; False if it is over or paused."""
+        return self._stop(download_id, DownloadState.PAUSED)
+
+    def resume(self, download_id: str) -> bool:
+        """Queue a download again that is paused, cancelled or failed; False if there is none.
+
+        It continues after the bytes that it has.
+        """
         download = self._downloads.get(download_id)
-        if download is None or not download.state.active:
+        if download is None or download.state.active or download.state is DownloadState.DONE:
+            return False
+        del self._downloads[download_id]  # behind the waiting ones
+        self._put(replace(download, state=DownloadState.WAITING, error=None))
+        self._begin()
+        return True
+
+    def _stop(self, download_id: str, state: DownloadState) -> bool:
+        download = self._downloads.get(download_id)
+        paused = download is not None and download.state is DownloadState.PAUSED
+        if download is None or not (download.state.active or paused) or download.state is state:
             return False
         if self._running is not None and self._running[0] == download_id:
             self._running[1].cancel()
-        self._put(replace(download, state=DownloadState.CANCELLED, bytes_per_s=None))
+        self._put(replace(download, state=state, bytes_per_s=None))
         return True
+
+    def _begin(self) -> None:
+        if self._task is None or self._task.done():
+            self._task = asyncio.create_task(self._run(), name="model downloads")
 
     async def settle(self) -> None:
         """Wait until no download runs or waits."""
@@ -199,7 +224,7 @@ class DownloadQueue:
                 task.cancel()
                 await asyncio.gather(task, return_exceptions=True)
         if task.cancelled():
-            return  # cancel() has set the state
+            return  # cancel() or pause() has set the state
         error = task.exception()
         last = replace(self._downloads[key], bytes_per_s=None)
         if error is not None:

@@ -214,3 +214,38 @@ async def test_find_model_folders_of_demo_engine_needs_setting(engine, tmp_path:
     async with ComfyWSClient(url=engine.url) as client:
         assert not await find_model_folders(client, None)
         assert (await find_model_folders(client, tmp_path)).base == tmp_path
+
+
+async def test_download_queue_paused_download_lets_others_run_and_continues(
+    publisher: Publisher, downloads: DownloadQueue, folders: ModelFolders
+) -> None:
+    publisher.gate = threading.Event()
+    first, second = model(publisher, "a.safetensors"), model(publisher, "b.safetensors")
+    downloads.start([first, second], folders)
+    async with asyncio.timeout(30):
+        while not downloads.listed[0].received_bytes:  # noqa: ASYNC110 -- no event for it
+            await asyncio.sleep(0.01)
+    assert downloads.pause(downloads.listed[0].id)
+    assert not downloads.pause(downloads.listed[0].id)
+    publisher.gate.set()
+    publisher.gate = None
+    ended = await settled(downloads)
+    assert [d.state for d in ended.values()] == ["paused", "done"]
+    assert size(folders.place(first)) is None
+    assert downloads.resume(ended["a.safetensors"].id)
+    assert not downloads.resume(ended["b.safetensors"].id)
+    ended = await settled(downloads)
+    assert ended["a.safetensors"].state == "done"
+    assert size(folders.place(first)) == len(WEIGHTS)
+    assert any(request.get("range") for request in publisher.asked)
+
+
+async def test_download_queue_paused_download_can_be_cancelled(
+    publisher: Publisher, downloads: DownloadQueue, folders: ModelFolders
+) -> None:
+    downloads.start([model(publisher, "a.safetensors")], folders)
+    key = downloads.listed[0].id
+    assert downloads.pause(key)
+    assert downloads.cancel(key)
+    assert not downloads.cancel(key)
+    assert downloads.listed[0].state is DownloadState.CANCELLED

@@ -54,9 +54,24 @@ async def test_model_downloads_by_user_is_refused(services: Any) -> None:
             await page.get("/downloads"),
             await page.post("/downloads/start", json={"form": "needy"}),
             await page.post("/downloads/stop", json={"id": "vae/a.safetensors"}),
+            await page.post("/downloads/pause", json={"id": "vae/a.safetensors"}),
+            await page.post("/downloads/resume", json={"id": "vae/a.safetensors"}),
         ]
-    assert [answer.status_code for answer in answers] == [422] * 3
+    assert [answer.status_code for answer in answers] == [422] * 5
     assert services.downloads.listed == ()
+
+
+async def test_model_downloads_pause_and_resume_by_admin(services: Any) -> None:
+    async with browser(services, AccessMode.LOCAL) as page:
+        await page.post("/downloads/start", json={"form": "needy"})
+        one = {"id": "vae/a.safetensors"}
+        state = (await page.post("/downloads/pause", json=one)).json()
+        assert not state["active"]
+        assert "paused at nothing yet" in state["html"]
+        assert 'data-do="resume-download"' in state["html"]
+        state = (await page.post("/downloads/resume", json=one)).json()
+        assert state["active"]
+        assert 'data-do="pause-download"' in state["html"]
 
 
 async def test_model_downloads_by_admin_starts_and_reports_failure(

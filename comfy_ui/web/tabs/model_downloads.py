@@ -57,6 +57,8 @@ class ModelDownloads:
             Route("/downloads", guarded(self._look)),
             Route("/downloads/start", guarded(self._start, writes=True), methods=["POST"]),
             Route("/downloads/stop", guarded(self._stop, writes=True), methods=["POST"]),
+            Route("/downloads/pause", guarded(self._pause, writes=True), methods=["POST"]),
+            Route("/downloads/resume", guarded(self._resume, writes=True), methods=["POST"]),
         ]
 
     async def _look(self, request: Request) -> Response:
@@ -83,6 +85,16 @@ class ModelDownloads:
         self._services.downloads.cancel(asked(_One, await body(request)).id)
         return self._answer()
 
+    async def _pause(self, request: Request) -> Response:
+        self._access.require("get_models", request)
+        self._services.downloads.pause(asked(_One, await body(request)).id)
+        return self._answer()
+
+    async def _resume(self, request: Request) -> Response:
+        self._access.require("get_models", request)
+        self._services.downloads.resume(asked(_One, await body(request)).id)
+        return self._answer()
+
     def _problems(self, form: str) -> Iterable[Problem]:
         opened = self._services.open_workflows.find(form)
         if opened is not None:
@@ -107,6 +119,8 @@ def panel(downloads: Iterable[ModelDownload]) -> Html:
             "id": download.id,
             "state": str(download.state),
             "active": download.state.active,
+            "stoppable": download.state.active or download.state is DownloadState.PAUSED,
+            "resumable": not download.state.active and download.state is not DownloadState.DONE,
             "filename": download.model.filename,
             "filename_shown": page_text(download.model.filename, limit=120),
             "facts": _facts(download),
@@ -136,5 +150,7 @@ def _facts(download: ModelDownload) -> str:
             return f"{here}, found in models/{download.model.folder}"
         case DownloadState.CANCELLED:
             return f"stopped at {amount}"
+        case DownloadState.PAUSED:
+            return f"paused at {amount}"
         case DownloadState.FAILED:
             return f"failed at {amount}"
