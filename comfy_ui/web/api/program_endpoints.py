@@ -105,7 +105,6 @@ class ProgramEndpoints:
         preset: str,
         prompt: str = "",
         values: dict[str, Any] | None = None,
-        webhook: str = "",
     ) -> AsyncGenerator[dict[str, Any], None]:
         """Make an image, video or audio file with a preset.
 
@@ -117,13 +116,12 @@ class ProgramEndpoints:
             prompt: What to make, in words. <lora:name:0.8> loads a LoRA.
             values: Other parameters of the preset, for instance {"seed": 7, "steps": 20}. Omitted
                 ones keep their defaults; a file is a name returned by POST /uploads. "loras" is a
-                list such as [["name", 0.8]].
-            webhook: URL that the result is sent to, signed, when the job ends.
+                list such as [["name", 0.8]]. "webhook" is a URL that is called when the job ends.
         """
         user_id = self._access.require("run", request)
         await self._services.connection.wait_ready()
         chosen = self.preset(preset)
-        job_values = {**_mapping(values)}
+        job_values, webhook = _without_webhook(values)
         prompt_param = chosen.by_role("prompt")
         if prompt_param is not None and prompt_param.id not in job_values:
             job_values[prompt_param.id] = _prompt(prompt)
@@ -170,7 +168,6 @@ class ProgramEndpoints:
         request: gr.Request,
         workflow: dict[str, Any],
         values: dict[str, Any] | None = None,
-        webhook: str = "",
     ) -> AsyncGenerator[dict[str, Any], None]:
         """Run a ComfyUI workflow, in API or editor format. Responds like "generate".
 
@@ -178,21 +175,22 @@ class ProgramEndpoints:
 
         Args:
             workflow: The workflow as ComfyUI exports it, as a JSON object.
-            values: New values for its controls, by id.
-            webhook: URL that the result is sent to, signed, when the job ends.
+            values: New values for its controls, by id. "webhook" is a URL that is called when the
+                job ends.
         """
         user_id = self._access.require("run", request)
+        own_values, webhook = _without_webhook(values)
         target = webhook_target(self._access, request, webhook)
         await self._services.connection.wait_ready()
         if not isinstance(workflow, dict):
             raise ValidationError("The workflow must be a JSON object.")
         if self._access.allows("open_workflow", request):
-            arguments = workflow, _mapping(values), await self._library(), self._wildcards
+            arguments = workflow, own_values, await self._library(), self._wildcards
             prepared = await WORKERS.run(
                 prepare_workflow, *arguments, user_id=user_id, limits=_PREPARING
             )
         else:
-            prepared = await self._prepared_for_guest(workflow, _mapping(values), user_id)
+            prepared = await self._prepared_for_guest(workflow, own_values, user_id)
         graph = prepared.graph
         stored_values = prepared.values | (
             {TEMPLATES: prepared.templates} if prepared.templates else {}
@@ -435,6 +433,12 @@ def _key(request: gr.Request) -> str | None:
     A header: Gradio refuses callers that pass positional arguments and lack one.
     """
     return request.headers.get("Idempotency-Key") or None
+
+
+def _without_webhook(values: object) -> tuple[dict[str, Any], str]:
+    """Return the values of a job, and the webhook among them; no argument of its own, see _key."""
+    job_values = {**_mapping(values)}
+    return job_values, str(job_values.pop("webhook", None) or "")
 
 
 def _mapping(values: object) -> Mapping[str, Any]:
