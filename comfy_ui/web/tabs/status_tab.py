@@ -85,7 +85,7 @@ class StatusTab(Tab):
                 html_block(extras_panel(), elem_id="extras")
             with gr.Column():
                 presets = html_block(elem_id="presets")
-        sheet = [server, presets, link, keys, webhook]
+        sheet = [server, presets, link, webhook, keys]
         tab.select(self._draw, outputs=sheet, **quiet)
         server.refresh(self._draw, outputs=sheet, **quiet)
         server.interrupt(self._interrupt, outputs=[notice], **quiet)
@@ -127,8 +127,8 @@ class StatusTab(Tab):
                 ),
             ),
             share_panel(self._share.link, now=time.time()) if self._share and private else Html(""),
-            self._keys.draw(request),
             await self._webhook.draw(request),
+            self._keys.draw(request),
         )
 
     async def _free(self, request: gr.Request) -> Html:
