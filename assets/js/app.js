@@ -52,7 +52,7 @@ window.comfy = /** @type {ComfyPage} */ (/** @type {unknown} */ ((() => {
   // ---- HTML blocks (web/components/html_block.py) -------------------------------------------------------------------------------
 
   /** Called after a block is drawn. @type {((element: AnyElement) => void)[]} */
-  const drawn = [() => planEngine()];
+  const drawn = [() => planEngine(), () => leaveDemo()];
   /** @param {AnyElement} element */
   function announce(element) {
     for (const callback of drawn) callback(element);
@@ -162,6 +162,13 @@ window.comfy = /** @type {ComfyPage} */ (/** @type {unknown} */ ((() => {
     return ($("#opened-result .seed") ?? $("#stage .seed"))?.textContent.replace(/\D/g, "") || $("#results .thumb[data-seed]")?.dataset.seed;
   }
 
+  /** Once the managed ComfyUI serves this page, the note about demo images goes. */
+  function leaveDemo() {
+    const note = $("#engine [data-in-use]") && $("#banner .banner");
+    if (!note) return;
+    note.remove();
+    $("#server .island, #server.island")?.comfyTrigger("refresh", {});
+  }
   let settingUp = false;
   function planEngine() {
     const button = settingUp && $("#engine [data-send=plan]");

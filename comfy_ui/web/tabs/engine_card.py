@@ -40,6 +40,7 @@ class EngineCard:
 
     def __init__(self, services: Services, access: Access) -> None:
         self._setup = services.setup
+        self._connection = services.connection
         self._access = access
 
     def build(self, parts: PageParts) -> None:
@@ -125,6 +126,7 @@ class EngineCard:
             previous=paths.previous(),
             interrupted=paths.staging.exists(),
             log=read_tail(paths.server_log, _LOG_BYTES),
+            in_use=self._connection.choice.kind == "managed",
         )
 
 
@@ -136,8 +138,12 @@ def engine_panel(
     previous: Installation | None = None,
     interrupted: bool = False,
     log: str = "",
+    in_use: bool = False,
 ) -> Html:
-    """The state of the managed ComfyUI, and what can be done next."""
+    """The state of the managed ComfyUI, and what can be done next.
+
+    ``in_use``: the page sends its jobs there.
+    """
     progress = setup.progress
     return render(
         "engine_card.html",
@@ -172,6 +178,7 @@ def engine_panel(
         interrupted=interrupted,
         command="" if FEATURES["engine"] else get_install_hint("engine"),
         log=page_text(log, limit=_LOG_BYTES) if current is not None else "",
+        in_use=in_use,
     )
 
 
