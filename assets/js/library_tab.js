@@ -39,6 +39,35 @@
     return Object.fromEntries(Object.entries(wanted).filter(([, value]) => value));
   }
 
+  // comfy_ui/storage/search_terms.py
+  const LANGUAGE = [
+    ['"at dawn"', "These words, one after the other"],
+    ["-fog", "Not this word"],
+    ["model:flux", "A model file, also without its folder and ending"],
+    ["lora:ink", "A LoRA"],
+    ["preset:sdxl", "A preset"],
+    ["seed:42", "A seed"],
+    ["kind:video", "image, video, audio or 3d"],
+    ["is:starred", "Starred"],
+    ["after:2026-11", "From this year, month or day on"],
+    ["before:2026-11-05", "Before it"],
+    ["on:2026-11-05", "On that day, in that month or year"],
+  ];
+  window.comfy.actions["search-help"] = () => {
+    const rows = LANGUAGE.map(([text, what]) => {
+      const use = () => {
+        const box = $(".find [name=text]");
+        box.value = `${box.value.trim()} ${text}`.trim();
+        box.dispatchEvent(new Event("input", { bubbles: true }));
+        dialogOpen()?.close();
+        box.focus();
+      };
+      const button = make("button", { type: "button", className: "act", onclick: use, translate: false, textContent: text });
+      return make("div", {}, make("dt", {}, button), make("dd", { textContent: what }));
+    });
+    dialog("search-help", "How to search", make("h2", { textContent: "How to search" }), make("dl", {}, ...rows));
+  };
+
   // ---- loading -------------------------------------------------------------------------------
 
   /** @param {Record<string, any>} wanted */

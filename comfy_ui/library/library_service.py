@@ -120,7 +120,8 @@ class LibraryService:
 
         Args:
             before: the id of the last item of the previous page.
-            text: words that all occur in the prompt, preset id, models or file name, ignoring case.
+            text: words that all occur in the prompt, preset id, models or file name, ignoring case,
+                and the filters of :mod:`comfy_ui.storage.search_terms`.
             since: the earliest creation time, in seconds since the epoch.
             until: the first creation time that is too late.
         """

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Container, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ..storage.quota import StorageUsage
 from ..storage.records import ItemQuery, LibraryItem
+from ..storage.search_terms import parse_search
 from ..storage.tables import favorites_table, items_table
 from .postgres_database import Cursor, PostgresDatabase
 from .postgres_job_store import SELECT_ITEMS
@@ -30,15 +32,22 @@ class PostgresLibraryStore:
     # Results
 
     async def page(self, query: ItemQuery) -> list[LibraryItem]:
+        terms = parse_search(query.text)
+        words = [*terms.words, *terms.models, *terms.loras]  # models and LoRAs are in the text, too
         filters: list[tuple[str, object]] = [
             ("items.user_id = %s", query.user_id),
             ("items.id < %s", query.before),
-            ("kind = %s", query.kind),
+            *(("kind = %s", kind) for kind in (query.kind, terms.kind)),
             ("items.preset = %s", query.preset),
-            ("starred = %s", query.starred),
-            ("items.created_at >= %s", query.since),
-            ("items.created_at < %s", query.until),
-            *(("search LIKE %s", _containing(word)) for word in query.text.casefold().split()),
+            *(("starred = %s", starred) for starred in (query.starred, terms.starred)),
+            *(("items.created_at >= %s", since) for since in (query.since, terms.since)),
+            *(("items.created_at < %s", until) for until in (query.until, terms.until)),
+            *(("lower(items.preset) LIKE %s", _containing(preset)) for preset in terms.presets),
+            *(("search LIKE %s", _containing(word)) for word in words),
+            *(("search NOT LIKE %s", _containing(word)) for word in terms.without),
+            *(("jobs.graph ~* %s", _input_pattern("name", name)) for name in terms.models),
+            *(("jobs.graph ~* %s", _input_pattern("lora", name)) for name in terms.loras),
+            ("jobs.seed = %s", None if terms.seed is None else str(terms.seed)),
         ]
         conditions = [(condition, value) for condition, value in filters if value is not None]
         where = " AND ".join(["deleted_at IS NULL", *(condition for condition, _ in conditions)])
@@ -249,6 +258,12 @@ class PostgresLibraryStore:
             items_table.item_of(row, self._folder)
             for row in await self._database.fetch(statement, values)
         ]
+
+
+def _input_pattern(key: str, text: str) -> str:
+    """Return the pattern of a graph's JSON in which an input with such a name contains a text."""
+    value = rf'"(?:[^"\\]|\\.)*{re.escape(json.dumps(text)[1:-1])}'
+    return f'"[^"]*{key}[^"]*": *{value}'
 
 
 def _containing(word: str) -> str:

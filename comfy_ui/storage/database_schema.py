@@ -20,7 +20,7 @@ from .tables import (
     webhooks_table,
 )
 
-VERSION: Final = 6
+VERSION: Final = 7
 """Stored as SQLite's ``user_version``."""
 
 SCHEMA: Final = (
@@ -43,6 +43,7 @@ MIGRATIONS: Final = {
     4: favorites_table.SCHEMA,
     5: (*jobs_table.ADD_PARENT, *preset_defaults_table.SCHEMA),
     6: (webhooks_table.ADD_WEBHOOK, *webhooks_table.SCHEMA),
+    7: (jobs_table.SEED_INDEX,),
 }
 """The statements that lead to each version from the one before it."""
 

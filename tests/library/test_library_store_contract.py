@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -60,10 +61,10 @@ async def stores(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterato
 
 
 async def add(
-    jobs: JobStore, *names: str, user_id: str = "ann", preset: str = "sd15"
+    jobs: JobStore, *names: str, user_id: str = "ann", preset: str = "sd15", **fields: Any
 ) -> list[LibraryItem]:
     """Finish a job with these files."""
-    job = await jobs.add(replace(a_job(user_id), preset=preset))
+    job = await jobs.add(a_job(user_id, preset=preset, **fields))
     ended = replace(job, status=JobStatus.SUCCEEDED, finished_at=100.0)
     return [*await jobs.finish(ended, [file(name) for name in names])]
 
@@ -99,7 +100,33 @@ async def test_page_with_filters_has_only_what_matches(stores: Stores) -> None:
     assert await found(kind="video") == []
     assert await found(since=harbor.created_at + 1e9) == []
     assert await found(until=harbor.created_at) == []
+    assert await found(text="harbor preset:SD1 kind:image") == [harbor.id]
+    assert await found(text="is:starred -harbor") == [meadow.id]
+    assert await found(text="-harbor -meadow") == await found(text="before:1960") == []
     assert sorted(await library.presets("ann")) == ["sd15", "sdxl"]
+
+
+async def test_page_with_models_or_a_seed_in_the_text_reads_the_job(stores: Stores) -> None:
+    library, jobs = stores
+
+    async def made(name: str, seed: int, **inputs: str) -> int:
+        graph = {"1": {"class_type": "Loader", "inputs": inputs}}
+        (item,) = await add(jobs, name, seed=seed, graph=graph, prompt="a flux of time")
+        return item.id
+
+    flux = await made("a", 1, ckpt_name="FLUX_dev.safetensors")
+    ink = await made("b", 2**64 - 1, lora_name='Ink "Wash" ü.safetensors')
+
+    async def found(text: str) -> list[int]:
+        return ids(await library.page(ItemQuery(user_id="ann", text=text)))
+
+    assert await found("flux") == [ink, flux]
+    assert await found("model:flux") == [flux]
+    assert await found("lora:ink flux") == [ink]
+    assert await found("lora:ü.safe") == [ink]
+    assert await found("lora:flux") == await found("seed:2") == []
+    assert await found(f"seed:{2**64 - 1} time") == [ink]
+    assert await found("seed:1 -time") == []
 
 
 async def test_items_of_another_user_are_neither_read_nor_changed(stores: Stores) -> None:

@@ -142,7 +142,7 @@ async def test_database_open_of_version_1_keeps_its_jobs(tmp_path: Path) -> None
             "DROP TABLE favorites; DROP TABLE preset_defaults;"
             "DROP TRIGGER job_ended; DROP TABLE webhooks; DROP TABLE webhook_deliveries;"
             "ALTER TABLE jobs DROP COLUMN webhook;"
-            "DROP INDEX jobs_parent; ALTER TABLE jobs DROP COLUMN parent_id;"
+            "DROP INDEX jobs_seed; DROP INDEX jobs_parent; ALTER TABLE jobs DROP COLUMN parent_id;"
             "PRAGMA user_version = 1"
         )
     for _ in range(2):

@@ -164,6 +164,33 @@ def test_purge_removes_long_deleted_results_and_keeps_shared_files(
     assert _ids(connection, text="fox") == [two]
 
 
+def test_page_with_filters_in_the_text_has_only_what_matches(
+    connection: sqlite3.Connection,
+) -> None:
+    def add(prompt: str, seed: int, **inputs: str) -> int:
+        graph = {"1": {"class_type": "Loader", "inputs": inputs}}
+        job = support.a_job("ann", prompt=prompt, seed=seed, preset="p_sdxl", graph=graph)
+        jobs_table.insert(connection, job)
+        items_table.insert(connection, job, [_file(str(seed))], now=1000.0)
+        return items_table.for_job(connection, job.id, Path())[0].id
+
+    flux = add("a harbor at dawn", 1, ckpt_name="FLUX_dev.safetensors")
+    ink = add("a flux of time at a harbor", 2, lora_name="Ink Wash.safetensors")
+    plain = add("dawn", 3)
+    assert _ids(connection, text="model:flux") == [flux]
+    assert _ids(connection, text="flux") == [ink, flux]
+    assert _ids(connection, text='lora:"ink wash" harbor') == [ink]
+    assert _ids(connection, text="harbor -dawn") == [ink]
+    assert _ids(connection, text="-harbor") == [plain]
+    assert _ids(connection, text='"at dawn" -an') == [flux]
+    assert _ids(connection, text="seed:3") == [plain]
+    assert _ids(connection, text="seed:3 harbor") == []
+    assert _ids(connection, text="preset:SDXL kind:image seed:1 -ink") == [flux]
+    assert _ids(connection, text="is:starred") == []
+    assert _ids(connection, text="before:1970") == _ids(connection, text="kind:video") == []
+    assert _ids(connection, text="after:1969", user_id="bob") == []
+
+
 @pytest.fixture(scope="module")
 def big(tmp_path_factory: pytest.TempPathFactory) -> Iterator[sqlite3.Connection]:
     connection = sqlite3.connect(tmp_path_factory.mktemp("big") / "big.db", isolation_level=None)
@@ -211,6 +238,8 @@ def big(tmp_path_factory: pytest.TempPathFactory) -> Iterator[sqlite3.Connection
         {"text": "every"},
         {"text": "every", "before": ROWS // 2},
         {"text": "nowhere"},
+        {"text": "every -zebra after:1969"},
+        {"text": "-zebra"},
     ],
     ids=str,
 )

@@ -12,6 +12,7 @@ from typing import Final
 from ...workflow.graph import AnyGraph
 from ...workflow.model_files import model_files
 from ..records import PREVIEW_FOLDER, ItemQuery, Job, LibraryItem, StoredFile
+from ..search_terms import parse_search
 from .row import Row
 
 SCHEMA: Final = (
@@ -50,36 +51,52 @@ _SELECT = f"SELECT {COLUMNS} FROM items JOIN jobs ON jobs.id = job_id"  # noqa: 
 MAX_PAGE = 500
 """Largest page of results."""
 
+_NAMES: Final = (
+    "EXISTS (SELECT 1 FROM json_tree(jobs.graph) AS leaf WHERE leaf.type = 'text'"
+    " AND leaf.key LIKE '{key}' AND instr(lower(leaf.atom), ?))"
+)
+"""Whether an input with such a name, such as ``lora_name``, has a value with a text in it."""
 _TRIGRAM = 3  # letters of the shortest word that the full-text index can match
 
 
 def page_statement(query: ItemQuery) -> tuple[str, list[object]]:
-    """Return the statement and its parameters; it reads one index backwards."""
-    words = query.text.casefold().split()
+    """Return the statement and its parameters; it reads one index backwards, or all with a seed."""
+    terms = parse_search(query.text)
+    words = [*terms.words, *terms.models, *terms.loras]  # models and LoRAs are in the text, too
     long = " ".join(_quoted(word) for word in words if len(word) >= _TRIGRAM)
     short = [word for word in words if len(word) < _TRIGRAM]
-    order = "items_search.rowid" if words else "items.id"
+    searched = bool(words or terms.without)
+    order = "items_search.rowid" if searched and terms.seed is None else "items.id"
     filters: list[tuple[str, object]] = [
         ("items_search MATCH ?", long or None),
         ("items.user_id = ?", query.user_id),
         (f"{order} < ?", query.before),
-        ("kind = ?", query.kind),
+        *(("kind = ?", kind) for kind in (query.kind, terms.kind)),
         ("items.preset = ?", query.preset),
-        ("starred = ?", query.starred),
-        ("items.created_at >= ?", query.since),
-        ("items.created_at < ?", query.until),
+        *(("starred = ?", starred) for starred in (query.starred, terms.starred)),
+        *(("items.created_at >= ?", since) for since in (query.since, terms.since)),
+        *(("items.created_at < ?", until) for until in (query.until, terms.until)),
+        *(("instr(lower(items.preset), ?)", preset) for preset in terms.presets),
         *(("instr(body, ?)", word) for word in short),
+        *(("NOT instr(body, ?)", word) for word in terms.without),
+        # After the text index, because it parses the graph of each job.
+        *((_NAMES.format(key="%name%"), name) for name in terms.models),
+        *((_NAMES.format(key="lora%"), name) for name in terms.loras),
+        ("jobs.seed = ?", None if terms.seed is None else str(terms.seed)),
     ]
     conditions = [(condition, value) for condition, value in filters if value is not None]
     where = " AND ".join(condition for condition, _ in conditions)
-    # CROSS JOIN fixes the order of the loops: text index or page index first, jobs last
-    source = (
-        "items_search CROSS JOIN items ON items.id = items_search.rowid"
-        if words
-        else "items INDEXED BY items_page"
-    )
+    # CROSS JOIN fixes the order of the loops: text index or page index first, jobs last. Only few
+    # jobs have the same seed.
+    text = "items_search CROSS JOIN items ON items.id = items_search.rowid"
+    if terms.seed is not None:
+        source = "jobs INDEXED BY jobs_seed CROSS JOIN items ON items.job_id = jobs.id"
+        source += " CROSS JOIN items_search ON items_search.rowid = items.id" if searched else ""
+    else:
+        source = text if searched else "items INDEXED BY items_page"
+        source += " CROSS JOIN jobs ON jobs.id = items.job_id"
     statement = (
-        f"SELECT {COLUMNS} FROM {source} CROSS JOIN jobs ON jobs.id = items.job_id"  # noqa: S608 -- values are bound
+        f"SELECT {COLUMNS} FROM {source}"  # noqa: S608 -- values are bound
         f" WHERE deleted_at IS NULL AND {where} ORDER BY {order} DESC LIMIT ?"
     )
     return statement, [*(value for _, value in conditions), max(0, min(query.limit, MAX_PAGE))]

@@ -12,6 +12,7 @@ from ...protocol.outputs import OutputFile, Outputs
 from ..records import ACTIVE, Job, JobError, JobStatus, WebhookTarget
 from .row import Row
 
+SEED_INDEX: Final = "CREATE INDEX jobs_seed ON jobs(seed)"
 PARENT_INDEX: Final = "CREATE INDEX jobs_parent ON jobs(parent_id) WHERE parent_id IS NOT NULL"
 SCHEMA: Final = (
     """CREATE TABLE jobs (
@@ -47,6 +48,7 @@ SCHEMA: Final = (
     "CREATE INDEX jobs_finish_tag ON jobs(finish_tag)",
     "CREATE INDEX jobs_pace ON jobs(preset, finished_at) WHERE status = 'succeeded'",
     PARENT_INDEX,
+    SEED_INDEX,
 )
 ADD_SERVER_DEATHS: Final = "ALTER TABLE jobs ADD COLUMN server_deaths INTEGER NOT NULL DEFAULT 0"
 ADD_PARENT: Final = ("ALTER TABLE jobs ADD COLUMN parent_id INTEGER", PARENT_INDEX)
