@@ -489,8 +489,8 @@
       make("div", { className: "acts" }, around, shape("Square", 1), shape("16:9", 16 / 9), shape("9:16", 9 / 16), reset),
       make("div", { className: "sides" }, ...SIDES.map((side) => make("label", {}, make("span", { textContent: { left: "Left", top: "Top", right: "Right", bottom: "Bottom" }[side] }), numbers[side]))), sized,
     );
-    const hint = (shortcut, text) => make("span", {}, key(shortcut), make("span", { textContent: text }));
-    const keys = make("p", { className: "canvas-keys quiet" }, make("span", { className: "of-brush" }, key("[ ]"), make("span", { textContent: "Brush size" })), hint("Ctrl Z", "Undo"), hint("Wheel", "Zoom"), hint("Space", "Hold to move the image"), hint("0", "Fit the window"));
+    const hint = (shortcut, text, className = "") => make("span", { className }, key(shortcut), make("span", { textContent: text }));
+    const keys = make("p", { className: "canvas-keys quiet" }, hint("[ ]", "Brush size", "of-brush"), hint("Ctrl Z", "Undo", "of-brush"), hint("Wheel", "Zoom"), hint("Space", "Hold to move the image"), hint("0", "Fit the window"));
     const trouble = make("p", { className: "trouble", role: "alert" });
     const box = dialog("canvas", "Edit image",
       make("div", { className: "canvas-top" }, make("div", { className: "modes", role: "group", ariaLabel: "What to paint" }, ...tabs),
