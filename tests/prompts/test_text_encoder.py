@@ -303,6 +303,9 @@ async def test_write_text_behind_a_long_job_gives_up(comfyui: DemoServer) -> Non
     }
     async with ComfyWSClient(url=comfyui.url) as client:
         long = await client.queue_prompt(sleep)
+        async with asyncio.timeout(30):
+            while not (await client.queue()).running:  # noqa: ASYNC110 -- the server decides
+                await asyncio.sleep(0.01)
         encoder = await find_encoder(client)
         assert encoder is not None
         with pytest.raises(LanguageModelError, match="ComfyUI is busy"):
