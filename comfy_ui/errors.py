@@ -21,6 +21,7 @@
     │   │   └── MissingModelsError     model files missing on the server
     │   ├── UnknownPresetError         no preset with that name
     │   ├── WorkLimitError             a file or workflow takes too much time or memory
+    │   ├── UnknownLoraError           no LoRA with that name, or several
     │   └── InvalidAddressError        not a valid server address
     ├── StorageError                   the local disk or database failed
     ├── ModelDownloadError             a model file could not be downloaded
@@ -301,6 +302,14 @@ class UnknownPresetError(ValidationError):
 
 class WorkLimitError(ValidationError):
     """A file or workflow takes too much time or memory to read."""
+
+
+class UnknownLoraError(ValidationError):
+    """The server has no LoRA with that name, or several. ``name`` is as it was written."""
+
+    def __init__(self, message: str, *, name: str, hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.name = name
 
 
 class InvalidAddressError(ValidationError):

@@ -42,6 +42,7 @@ def _example(cls: type[errors.ComfyHeadlessError]) -> errors.ComfyHeadlessError:
         "node_id": "7",
         "traceback": ["line"],
         "problems": [errors.Problem("missing_node", "No such class.", extra={"pack": "x"})],
+        "name": "ink",
         "class_types": ["Sampler"],
         "models": [errors.MissingModel("vae", "ae.safetensors")],
     }

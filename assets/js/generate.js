@@ -46,6 +46,7 @@
     unanswered = answer ? null : { words, press: asked.press };
     if (answer) {
       notice(answer.notice);
+      window.comfy.outlineLora(answer.lora);
       window.comfy.queued(answer);
       if (answer.editing) edit(answer.editing); // refused: the next try still replaces it
     } else if (asked.replaces) edit(asked.replaces); // the next try still replaces it

@@ -155,6 +155,15 @@
     box.dispatchEvent(new Event("input", { bubbles: true }));
   }
 
+  window.comfy.outlineLora = (name) => {
+    const at = name ? chosen().findIndex((lora) => lora.name === name) : -1;
+    $$(".lora").forEach((element, index) => element.classList.toggle("wrong", index === at));
+    const box = $("#prompt textarea");
+    if (name && at < 0) box?.setAttribute("aria-invalid", "true");
+    else box?.removeAttribute("aria-invalid");
+    if (at >= 0) $(".lora.wrong").scrollIntoView({ block: "nearest" });
+  };
+
   // ---- adding ---------------------------------------------------------------------------------
 
   window.comfy.actions.loras = () =>
@@ -175,6 +184,7 @@
   }
 
   document.addEventListener("input", (/** @type {On<Event>} */ event) => {
+    if (event.target === field() || event.target.closest?.("#prompt")) window.comfy.outlineLora("");
     if (event.target === field()) draw();
     else if (event.target.closest?.("#prompt") && $(".lora-word")) update($(".lora-strip"), chosen());
   });

@@ -88,6 +88,8 @@ interface ComfyPage {
   request(): Record<string, any>;
   /** Show a notice above the buttons; an empty text removes it. */
   notice(html: string): void;
+  /** Outline the LoRA that an error is about: its chip, or the prompt that names it. An empty name outlines nothing. */
+  outlineLora(name: string): void;
   /** Show on the stage what a press of Generate has queued. */
   queued(answer: { job: string, shown: string }): void;
   /** On a phone, show the inputs or the results of Create. */

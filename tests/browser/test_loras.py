@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -16,6 +17,11 @@ INK = "style/ink_wash_sdxl.safetensors"
 SIZES = [support.WIDE, {"width": 1920, "height": 1080}, support.PHONE]
 PROMPT = "#prompt textarea"
 SETTLED_JS = "!document.getAnimations().some((one) => one instanceof CSSTransition)"
+CHOOSE_JS = """(value) => {
+  const field = document.querySelector("form.settings .field.loras input");
+  field.value = value;
+  field.dispatchEvent(new Event("input", {bubbles: true}));
+}"""
 OVERFLOW_JS = "document.documentElement.scrollWidth - innerWidth"
 
 
@@ -110,3 +116,17 @@ def test_loras_are_added_weighed_run_and_reused(person: Callable[..., Any]) -> N
     page.fill(PROMPT, "a harbor <lora:ink_wish_sdxl>")
     page.click("#generate")
     page.wait_for_selector("#generate-notice:has-text(\"Did you mean 'ink_wash_sdxl'?\")")
+    page.wait_for_selector(f"{PROMPT}[aria-invalid=true]")
+    page.fill(PROMPT, "a harbor")
+    assert page.get_attribute(PROMPT, "aria-invalid") is None
+
+    # In the strip its chip is outlined; many chips leave Generate in sight.
+    many = [{"name": f"gone_{number}", "strength": 1} for number in range(7)]
+    page.evaluate(CHOOSE_JS, json.dumps(many))
+    page.click("#generate")
+    page.wait_for_selector(".lora.wrong:has-text('gone 0')")
+    for size in SIZES:
+        page.set_viewport_size(size)
+        page.evaluate("scrollTo(0, 0)")
+        box = page.locator("#generate").bounding_box()
+        assert box["y"] + box["height"] <= size["height"], size

@@ -71,7 +71,9 @@ async def test_generate_loras_of_form_and_prompt_are_recorded_and_reused(
     reused = await recall("all", item, FormState(), app.services, uploads)
     assert (reused.prompt, reused.values["loras"]) == ("a bay", recorded)
     form["prompt"] = "a bay <lora:ink_wish_sdxl>"
-    assert "Did you mean &#39;ink_wash_sdxl&#39;?" in (await press(visit, **form))["notice"]
+    answer = await press(visit, **form)
+    assert "Did you mean &#39;ink_wash_sdxl&#39;?" in answer["notice"]
+    assert answer["lora"] == "ink_wish_sdxl"
 
 
 async def test_generate_rounded_size_returns_a_notice(visit: Any) -> None:

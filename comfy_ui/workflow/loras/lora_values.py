@@ -13,7 +13,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
-from ...errors import ValidationError, closest
+from ...errors import UnknownLoraError, ValidationError, closest
 from ...protocol.object_info import NodeRegistry
 from ..model_files import basename, is_model_file
 
@@ -105,14 +105,16 @@ def resolve_lora(name: str, present: Sequence[str]) -> str:
             if len(matches) == 1:
                 return matches[0]
             if matches:
-                raise ValidationError(
+                raise UnknownLoraError(
                     f"{_excerpt(name)} can mean several LoRAs.",
+                    name=name,
                     hint=f"Use one of: {', '.join(_stem(match) for match in matches[:8])}.",
                 )
     names = {_short_name(file) for file in present}
     hint = closest(_short_name(name_path)[:200], names)
-    raise ValidationError(
+    raise UnknownLoraError(
         f"The server has no LoRA {_excerpt(name)}.",
+        name=name,
         hint=hint or "Put the file into the server's folder models/loras.",
     )
 

@@ -18,7 +18,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from ....errors import ComfyHeadlessError, ValidationError
+from ....errors import ComfyHeadlessError, UnknownLoraError, ValidationError
 from ....storage.records import JobError, JobRequest, JobStatus, LibraryItem
 from ....workflow.fields.field_types import MODEL_ROLES
 from ....workflow.grid_axes import ParamAxis, array_axes, file_axes, first_files
@@ -51,6 +51,8 @@ class GenerateResponse(BaseModel):
     """The unfinished job that the stage shows now: the page follows it."""
     notice: str = ""
     """The error that ended queueing, else the values that were rounded, as HTML."""
+    lora: str = ""
+    """The LoRA that the error is about, as the form or the prompt names it."""
     editing: str = ""
     """The waiting job that the press was to replace, if the error prevented it."""
 
@@ -98,6 +100,7 @@ class GenerateHandler:
                     response.notice = _notices(preset, [job_request.values])
         except ComfyHeadlessError as error:
             response.notice = error_notice(JobError.of(error))
+            response.lora = error.name if isinstance(error, UnknownLoraError) else ""
         jobs = await self._services.jobs.active(user_id)
         if response.job:
             response.shown = jobs[0].id if jobs else ""
