@@ -31,6 +31,7 @@
     search.abort();
     if (!field) return;
     list.hidden = true;
+    list.replaceChildren();
     status.textContent = "";
     field.removeAttribute("aria-activedescendant");
     field = null;
@@ -85,7 +86,7 @@
   function row(item, at) {
     const facts = item.kind === "tag" ? (item.uses ? COUNT.format(item.uses) : "") : KINDS[/** @type {keyof typeof KINDS} */ (item.kind)];
     const option = make(
-      "li", { id: `completion-${at}`, role: "option", className: `${item.kind} category-${item.category ?? ""}` },
+      "li", { id: `completion-${at}`, role: "option", className: `of-${item.kind}` },
       make("span", { className: "label", textContent: item.label, translate: false }),
       facts && make("span", { className: "quiet", textContent: facts }),
     );

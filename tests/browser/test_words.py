@@ -293,15 +293,15 @@ def test_prompt_is_completed_and_marked_on_every_screen(person: Callable[..., An
 
     # By mouse: a style becomes a chip, a LoRA a tag; undo takes it back.
     page.keyboard.type(" film no")
-    page.click(f"{SUGGESTED} .style")
+    page.click(f"{SUGGESTED} .of-style")
     page.wait_for_selector(".style-chip:has-text('Film noir')")
     page.click("[aria-label='Remove style: Film noir']")
     page.press(PROMPT, "Control+End")
     page.keyboard.type(", <lora:ink")
-    page.wait_for_selector(f"{SUGGESTED} .lora")
+    page.wait_for_selector(f"{SUGGESTED} .of-lora")
     page.evaluate(AXE)
     assert page.evaluate(VIOLATIONS_JS, {}) == []
-    page.click("#completions .lora")
+    page.click("#completions .of-lora")
     assert page.input_value(PROMPT).endswith(", <lora:ink_wash_sdxl:1>")
     page.keyboard.press("Control+Z")
     assert page.input_value(PROMPT).endswith(", <lora:ink")
