@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 
 _PACKAGE = Path(__file__).resolve().parent
 
 
+@cache
 def _find(name: str) -> Path:
     packaged = _PACKAGE / "_data" / name  # put there by the wheel build, see pyproject.toml
     return packaged if packaged.is_dir() else _PACKAGE.parent / name

@@ -25,6 +25,7 @@ from comfy_ui.workflow.checks.requirements import preset_problems, version_at_le
 from comfy_ui.workflow.fields.field_types import FILE_ROLES
 from comfy_ui.workflow.fields.param_values import value_problems
 from comfy_ui.workflow.graph import Graph, inputs_of
+from comfy_ui.workflow.presets import preset_store
 from comfy_ui.workflow.presets.preset_store import (
     Preset,
     load_preset,
@@ -245,6 +246,22 @@ def test_load_presets_unchanged_folders_are_not_read_again(tmp_path: Path) -> No
     assert load_presets([tmp_path])["mine"].thumbnail == sidecar.with_suffix(".webp")
     sidecar.unlink()
     assert "mine" not in load_presets([tmp_path])
+
+
+def test_load_presets_lists_the_shipped_folder_once_for_many_calls(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    listed: list[Path] = []
+    scandir = os.scandir
+    monkeypatch.setattr(os, "scandir", lambda folder: (listed.append(folder), scandir(folder))[1])
+    monkeypatch.setattr(preset_store, "_shipped", {})
+    monkeypatch.setattr(preset_store, "_SHIPPED_AGE_S", 60.0)
+    load_presets()
+    load_presets()
+    assert listed == [workflows_dir()]
+    monkeypatch.setattr(preset_store, "_SHIPPED_AGE_S", -1.0)
+    load_presets()
+    assert listed == [workflows_dir()] * 2
 
 
 def test_load_presets_broken_preset_is_reported_and_others_load(tmp_path: Path) -> None:
