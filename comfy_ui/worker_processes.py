@@ -17,11 +17,12 @@ import contextlib
 import os
 import pickle
 import re
+import signal
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -60,6 +61,7 @@ class WorkerProcesses:
     def __init__(self, most: int | None = None) -> None:
         self._most = most or min(max(os.cpu_count() or 1, 2), 3)
         self._threads = ThreadPoolExecutor(self._most, thread_name_prefix="worker process")
+        self._places = threading.BoundedSemaphore(self._most)
         self._lock = threading.Lock()
         self._idle: list[_Process] = []
         self._calls: set[_WorkerCall] = set()
@@ -84,7 +86,7 @@ class WorkerProcesses:
             WorkLimitError: the call exceeded its limits, or the process crashed.
         """
         async with self._turn(user_id):
-            call = _WorkerCall((function, arguments, limits.cpu_s), limits.wall_s)
+            call = _WorkerCall(function, arguments, limits)
             future = self._threads.submit(self._answer, call)
             try:
                 result: T = await asyncio.wrap_future(future)
@@ -99,8 +101,7 @@ class WorkerProcesses:
         Raises:
             WorkLimitError: as :meth:`run`.
         """
-        call = _WorkerCall((function, arguments, limits.cpu_s), limits.wall_s)
-        result: T = self._threads.submit(self._answer, call).result()
+        result: T = self._answer(_WorkerCall(function, arguments, limits))
         return result
 
     def warm_up(self, function: Callable[..., Any], *arguments: Any) -> None:
@@ -108,7 +109,7 @@ class WorkerProcesses:
 
         The first call need not wait for them then. Result and errors are dropped.
         """
-        self._threads.submit(self._answer, _WorkerCall((function, arguments, 10), 60.0))
+        self._threads.submit(self._answer, _WorkerCall(function, arguments, Limits()))
 
     def close(self) -> None:
         """Kill all processes. A later call starts new ones."""
@@ -139,6 +140,13 @@ class WorkerProcesses:
                 del self._turns[user_id]
 
     def _answer(self, call: _WorkerCall) -> Any:
+        with self._places:
+            succeeded, result = self._reply(call)
+        if not succeeded:
+            raise result
+        return result
+
+    def _reply(self, call: _WorkerCall) -> tuple[bool, Any]:
         with self._lock:
             process = self._idle.pop() if self._idle else None
             self._calls.add(call)
@@ -148,7 +156,7 @@ class WorkerProcesses:
                 if process is not None:
                     process.close()
                 process = _Process()
-            succeeded, result = call.answer(process)
+            reply = call.answer(process)
             answered = True
         finally:
             with self._lock:
@@ -157,17 +165,17 @@ class WorkerProcesses:
                     self._idle.append(process)
             if not reusable and process is not None:
                 process.close()
-        if not succeeded:
-            raise result
-        return result
+        return reply
 
 
 class _WorkerCall:
     """One call, which another thread may kill."""
 
-    def __init__(self, request: tuple[Any, ...], wall_s: float) -> None:
-        self._request = request
-        self._wall_s = wall_s
+    def __init__(
+        self, function: Callable[..., Any], arguments: tuple[Any, ...], limits: Limits
+    ) -> None:
+        self._request = function, arguments, limits.cpu_s, limits.wall_s
+        self._wall_s = limits.wall_s
         self._lock = threading.Lock()
         self._process: _Process | None = None
         self.killed = False
@@ -177,11 +185,9 @@ class _WorkerCall:
             if self.killed:
                 raise _stopped()
             self._process = process
-        timer = threading.Timer(self._wall_s, process.kill)
-        timer.daemon = True
-        timer.start()
         try:
-            return process.ask(self._request)
+            with _killed_after(process, self._wall_s):
+                return process.ask(self._request)
         except (OSError, EOFError, pickle.UnpicklingError) as error:  # the process has ended
             if self.killed:
                 raise _stopped() from error
@@ -190,7 +196,6 @@ class _WorkerCall:
                 "This takes too long or too much memory.", hint="Use a smaller file or workflow."
             ) from error
         finally:
-            timer.cancel()
             with self._lock:
                 self._process = None
 
@@ -199,6 +204,23 @@ class _WorkerCall:
             self.killed = True
             if self._process is not None:
                 self._process.kill()
+
+
+@contextlib.contextmanager
+def _killed_after(process: _Process, wall_s: float) -> Iterator[None]:
+    """Kill a process that does not answer in time, where it cannot set an alarm itself."""
+    if (
+        sys.platform != "win32"
+    ):  # see serve(): a thread for each call would cost as much as the call
+        yield
+        return
+    timer = threading.Timer(wall_s, process.kill)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 class _Process:
@@ -252,16 +274,21 @@ def serve() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # prints must not mix with replies
     if sys.platform != "win32":
         os.nice(_NICE)
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
         _lower(resource.RLIMIT_CORE, 0)
         _lower(resource.RLIMIT_AS, _MEMORY_BYTES)
     while True:
         try:
-            function, arguments, cpu_s = pickle.load(requests)  # noqa: S301 -- from the app
+            function, arguments, cpu_s, wall_s = pickle.load(requests)  # noqa: S301 -- from the app
         except EOFError:
             return
         if sys.platform != "win32":
             _lower(resource.RLIMIT_CPU, int(time.process_time()) + 1 + cpu_s)
-        replies.write(_reply(function, arguments))
+            signal.setitimer(signal.ITIMER_REAL, wall_s)  # SIGALRM ends the process
+        reply = _reply(function, arguments)
+        if sys.platform != "win32":
+            signal.setitimer(signal.ITIMER_REAL, 0)
+        replies.write(reply)
         replies.flush()
 
 
