@@ -24,20 +24,35 @@ MIN_INTERVAL_S: Final = 1 / 12
 _LIVE_PHASES = frozenset({Phase.QUEUED, Phase.LOADING, Phase.RUNNING, Phase.SAVING})
 
 
+class _Change:
+    """The event of the next change. Most changes have no waiter, so they cost no event."""
+
+    __slots__ = ("_event",)
+
+    def __init__(self) -> None:
+        self._event: asyncio.Event | None = None
+
+    @property
+    def event(self) -> asyncio.Event:
+        if self._event is None:
+            self._event = asyncio.Event()
+        return self._event
+
+    def wake(self) -> None:
+        """Set the event; a new one is for the change after it."""
+        if self._event is not None:
+            self._event.set()
+            self._event = None
+
+
 class _Topic:
-    __slots__ = ("changed", "followers", "over", "snapshot")
+    __slots__ = ("change", "followers", "over", "snapshot")
 
     def __init__(self, snapshot: Snapshot) -> None:
         self.snapshot = snapshot
-        self.changed = (
-            asyncio.Event()
-        )  # replaced at each change, so that one set() wakes every follower
+        self.change = _Change()
         self.over = asyncio.Event()  # no more snapshots will come
         self.followers = 0
-
-    def wake(self) -> None:
-        self.changed.set()
-        self.changed = asyncio.Event()
 
 
 class JobUpdates:
@@ -46,7 +61,7 @@ class JobUpdates:
     def __init__(self) -> None:
         self._topics: dict[str, _Topic] = {}
         self._versions = count(1)
-        self._any_change = asyncio.Event()  # replaced at each change, like Topic.changed
+        self._any_change = _Change()
 
     def get(self, job_id: str) -> Snapshot | None:
         topic = self._topics.get(job_id)
@@ -59,12 +74,11 @@ class JobUpdates:
     @property
     def any_change(self) -> asyncio.Event:
         """The event of the next change of any job. Take it, read the jobs, then wait for it."""
-        return self._any_change
+        return self._any_change.event
 
     def wake(self) -> None:
         """Set :attr:`any_change`."""
-        self._any_change.set()
-        self._any_change = asyncio.Event()
+        self._any_change.wake()
 
     def put(self, snapshot: Snapshot, **changes: Any) -> None:
         """Publish a snapshot, with ``changes`` to its fields.
@@ -79,7 +93,7 @@ class JobUpdates:
         if snapshot.terminal:
             del self._topics[snapshot.job_id]
             topic.over.set()
-        topic.wake()
+        topic.change.wake()
         self.wake()
 
     async def follow(self, job_id: str) -> AsyncGenerator[Snapshot, None]:
@@ -88,22 +102,25 @@ class JobUpdates:
         if topic is None:
             return
         topic.followers += 1
+        clock = asyncio.get_running_loop().time
         try:
-            seen = 0
+            seen, next_at = 0, 0.0
             while True:
-                changed, snapshot = topic.changed, topic.snapshot
-                if snapshot.version != seen:
+                snapshot = topic.snapshot
+                if snapshot.version == seen:
+                    if topic.over.is_set():
+                        return
+                    await topic.change.event.wait()
+                elif clock() < next_at and not topic.over.is_set():
+                    with suppress(TimeoutError):
+                        async with asyncio.timeout_at(next_at):
+                            await topic.over.wait()
+                else:
                     seen = snapshot.version
                     yield snapshot
                     if snapshot.terminal:
                         return
-                    with suppress(TimeoutError):
-                        async with asyncio.timeout(MIN_INTERVAL_S):
-                            await topic.over.wait()
-                elif topic.over.is_set():
-                    return
-                else:
-                    await changed.wait()
+                    next_at = clock() + MIN_INTERVAL_S
         finally:
             topic.followers -= 1
 
@@ -111,7 +128,7 @@ class JobUpdates:
         """End all followers without a terminal snapshot: the jobs continue at ComfyUI."""
         for topic in self._topics.values():
             topic.over.set()
-            topic.wake()
+            topic.change.wake()
         self._topics.clear()
         self.wake()
 
