@@ -50,7 +50,7 @@ from .tracking.job_tracking import LOOK_S
 from .tracking.polling_session import PollingSession
 from .tracking.presence import present_jobs
 from .tracking.tracked_job import TrackedJob, no_trace
-from .transfer.files import MAX_FILE_BYTES
+from .transfer.files import MAX_FILE_BYTES, DownloadTarget
 from .transfer.upload_sources import UploadSource
 from .transport.circuit_breakers import CircuitBreaker
 from .transport.environment import Environment, FromSettings
@@ -897,6 +897,24 @@ class ComfyClient:
             StorageError: the file cannot be written.
         """
         return self._drive(self._transfers.download(file, to, max_bytes))
+
+    def receive(self, file: OutputFile | UploadedFile, target: DownloadTarget) -> None:
+        """Download a file into a target, for programs that store it themselves.
+
+        Nothing is written to the disk until then, unless the file is large: the program calls
+        :meth:`.DownloadTarget.finish` or :meth:`.DownloadTarget.move_to` in the thread where it
+        also hashes or reads the file.
+
+        Args:
+            file: a file from a result or an upload.
+            target: takes the file; :meth:`.DownloadTarget.discard` it if this raises.
+
+        Raises:
+            ComfyUIConnectionError: the file is larger than the target's limit, or did not arrive.
+            OutputMissingError: the server does not have the file, or no longer.
+            StorageError: the file cannot be written.
+        """
+        self._drive(self._transfers.receive(file, target))
 
     # -- what the server has
 

@@ -329,6 +329,8 @@ class LibraryService:
         Raises:
             ValidationError: the quota or the total limit is reached.
         """
+        if self._limit_bytes(user_id) is None:
+            return
         usage = await self.usage(user_id)
         if usage.is_full:
             raise ValidationError(

@@ -25,7 +25,7 @@ from io import RawIOBase
 from pathlib import Path, PurePosixPath
 from typing import Final
 
-from ..client.transfer.files import safe_name
+from ..client.transfer.files import DownloadTarget, safe_name
 from ..protocol.outputs import OutputFile, kind_of
 from ..storage.records import Kind, StoredFile
 from ..worker_processes import LIBRARY_WORKERS, Limits
@@ -55,6 +55,21 @@ class FileStore:
     def incoming(self) -> Path:
         """Return a new path for a download."""
         return self._incoming / uuid.uuid4().hex
+
+    def download_target(self, max_bytes: int) -> DownloadTarget:
+        """Return a target for a download, which :meth:`take` stores."""
+        return DownloadTarget(folder=self._incoming, max_bytes=max_bytes)
+
+    def take(self, download: DownloadTarget, file: OutputFile) -> StoredFile:
+        """Store a complete download.
+
+        Raises:
+            OSError, StorageError: the disk refuses; no file is left behind.
+        """
+        try:
+            return self.adopt(download.finish(), file)
+        finally:
+            download.discard()
 
     def adopt(self, downloaded: Path, file: OutputFile) -> StoredFile:
         """Move a complete download into the store and create its thumbnail.

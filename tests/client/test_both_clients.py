@@ -17,6 +17,7 @@ from uuid import uuid4
 import pytest
 
 from comfy_ui.client import ComfyClient, ComfyWSClient, OutputFile, Phase, Progress, Result
+from comfy_ui.client.transfer.files import DownloadTarget
 from comfy_ui.demo import DemoServer, Faults
 from comfy_ui.errors import (
     GenerationCancelledError,
@@ -134,6 +135,9 @@ async def test_run_returns_result_and_download_matches_server_bytes(
         assert await client.download(image) == stored
         assert await client.download(image, tmp_path / "mine.png") == tmp_path / "mine.png"
         assert await client.download(image, str(tmp_path)) == tmp_path / image.filename
+        target = DownloadTarget(folder=tmp_path / "own")
+        await client.receive(image, target)
+        assert target.move_to(tmp_path / "own" / "b.png").read_bytes() == stored
         (path,) = await saved(result, tmp_path / "new" / "folder")
     assert path.read_bytes() == (tmp_path / "mine.png").read_bytes() == stored
 

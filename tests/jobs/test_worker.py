@@ -295,10 +295,10 @@ class _FullDisk:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._client, name)
 
-    async def download(self, file: Any, **options: Any) -> Any:
+    async def receive(self, file: Any, target: Any) -> None:
         if self.full:
             raise OSError(errno.ENOSPC, "No space left on device")
-        return await self._client.download(file, **options)
+        await self._client.receive(file, target)
 
 
 async def test_job_full_disk_fails_and_retry_fetch_stores_result(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import time
@@ -11,6 +12,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from comfy_ui.client.transfer.files import DownloadTarget
+from comfy_ui.client.transport.request import ApiResponse
 from comfy_ui.library import result_files
 from comfy_ui.library.result_decoding import THUMBNAIL_SIDE
 from comfy_ui.library.result_files import FileStore, zip_chunks
@@ -46,6 +49,34 @@ def test_adopt_stores_original_bytes_under_content_name(files: FileStore, tmp_pa
     assert stored.filename == "ComfyUI_00001_.png"
     assert stored.media_type == "image/png"
     assert (stored.width, stored.height, stored.size_bytes) == (1200, 800, len(content))
+    assert not list((tmp_path / "incoming").iterdir())
+
+
+def _download(files: FileStore, content: bytes) -> DownloadTarget:
+    target = files.download_target(2**20)
+    target.begin(ApiResponse(200, {"content-length": str(len(content))}, b"", "GET /view"))
+    target.write(content)
+    return target
+
+
+def test_take_stores_a_download_that_no_file_held_before(files: FileStore, tmp_path: Path) -> None:
+    content = _png()
+    download = _download(files, content)
+    assert not list((tmp_path / "incoming").iterdir())
+    stored = files.take(download, OutputFile("a.png", kind="image"))
+    assert (tmp_path / stored.path).read_bytes() == content
+    assert not list((tmp_path / "incoming").iterdir())
+
+
+def test_take_full_disk_leaves_no_file(
+    files: FileStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="space"):
+        files.take(_download(files, b"content"), OutputFile("a.png", kind="image"))
     assert not list((tmp_path / "incoming").iterdir())
 
 

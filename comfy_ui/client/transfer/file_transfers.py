@@ -123,14 +123,14 @@ class FileTransfers:
     def read(self, file: OutputFile | UploadedFile, max_bytes: int = MAX_FILE_BYTES) -> Flow[bytes]:
         """Download a file to memory."""
         download = DownloadTarget(max_bytes=max_bytes)
-        yield from self._fetch(file, download)
+        yield from self.receive(file, download)
         return download.content()
 
     def _write(self, file: OutputFile | UploadedFile, path: Path, max_bytes: int) -> Flow[Path]:
         """Replace what exists at that path once all has arrived."""
         download = DownloadTarget(folder=path.parent, max_bytes=max_bytes)
         try:
-            yield from self._fetch(file, download)
+            yield from self.receive(file, download)
             return (yield from work(lambda: download.move_to(path)))
         finally:
             download.discard()
@@ -141,14 +141,14 @@ class FileTransfers:
         for file in files:
             download = DownloadTarget(folder=folder)
             try:
-                yield from self._fetch(file, download)
+                yield from self.receive(file, download)
                 name = file.filename
                 paths.append((yield from work(lambda: download.move_into(folder, name))))  # noqa: B023
             finally:
                 download.discard()
         return paths
 
-    def _fetch(self, file: OutputFile | UploadedFile, download: DownloadTarget) -> Flow[None]:
+    def receive(self, file: OutputFile | UploadedFile, download: DownloadTarget) -> Flow[None]:
         """Download a file, resuming with further requests if interrupted.
 
         Raises:

@@ -153,17 +153,30 @@ class DownloadTarget:
         """All bytes of a download to memory."""
         return bytes(self._memory)
 
+    def finish(self) -> Path:
+        """Write what is still in memory; return the temporary file, which the caller may move."""
+        folder = cast("Path", self._folder)
+        with _disk(folder):
+            file = self._open(folder)  # creates the file of an empty download
+            if self._memory:
+                self._require_room(folder, len(self._memory))
+                file.write(self._memory)
+                self._memory.clear()
+            file.close()
+            self._file = None
+        return cast("Path", self._path)
+
     def move_to(self, path: Path) -> Path:
         """Move the finished file to a path in one step, replacing what exists."""
         with _disk(path.parent):
-            self._close(path.parent).replace(path)
+            self.finish().replace(path)
         self._path = None
         return path
 
     def move_into(self, folder: Path, name: str) -> Path:
         """Move the finished file to a free name in a folder; keep one with the same bytes."""
         with _disk(folder):
-            temporary = self._close(folder)
+            temporary = self.finish()
             for candidate in _candidates(folder, name):
                 try:
                     candidate.open("xb").close()  # reserves the name
@@ -213,21 +226,15 @@ class DownloadTarget:
 
     def _open(self, folder: Path) -> BinaryIO:
         if self._file is None:
-            folder.mkdir(parents=True, exist_ok=True)
             path = folder / f".comfy-ui-{secrets.token_hex(8)}.part"
             # Not mkstemp: its files are private, whatever the user's umask says.
-            self._file, self._path = path.open("xb"), path
+            try:
+                self._file = path.open("xb")
+            except FileNotFoundError:
+                folder.mkdir(parents=True, exist_ok=True)
+                self._file = path.open("xb")
+            self._path = path
         return self._file
-
-    def _close(self, folder: Path) -> Path:
-        file = self._open(folder)  # creates the file of an empty download
-        if self._memory:
-            self._require_room(folder, len(self._memory))
-            file.write(self._memory)
-            self._memory.clear()
-        file.close()
-        self._file = None
-        return cast("Path", self._path)
 
 
 def _candidates(folder: Path, name: str) -> Iterator[Path]:

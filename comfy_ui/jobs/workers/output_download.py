@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Final
 
 from ...client import ComfyWSClient
-from ...client.transfer.files import MAX_FILE_BYTES
+from ...client.transfer.files import MAX_FILE_BYTES, DownloadTarget
 from ...errors import (
     ComfyHeadlessError,
     ComfyUIConnectionError,
@@ -83,14 +83,10 @@ class OutputDownloader:
 
     async def _fetch_file(self, active: ActiveJob, file: OutputFile, max_bytes: int) -> StoredFile:
         while True:
-            path = self._files.incoming()
-            max_bytes = min(max_bytes, MAX_FILE_BYTES)
             try:
-                await _unless_stopped(
-                    active, self._client.download(file, to=path, max_bytes=max_bytes)
-                )
+                download = await self._download(active, file, max_bytes)
                 active.connected()
-                return await self._file_thread.run(self._files.adopt, path, file)
+                return await self._file_thread.run(self._files.take, download, file)
             except (ComfyUIConnectionError, ServerRejectedError) as error:
                 if not error.retryable:
                     raise
@@ -109,6 +105,17 @@ class OutputDownloader:
                     hint="It is still on the ComfyUI server. "
                     "Free some disk space, then download it again.",
                 ) from error
+
+    async def _download(
+        self, active: ActiveJob, file: OutputFile, max_bytes: int
+    ) -> DownloadTarget:
+        download = self._files.download_target(min(max_bytes, MAX_FILE_BYTES))
+        try:
+            await _unless_stopped(active, self._client.receive(file, download))
+        except BaseException:
+            download.discard()
+            raise
+        return download
 
 
 async def _unless_stopped(active: ActiveJob, work: Coroutine[Any, Any, Any]) -> None:
