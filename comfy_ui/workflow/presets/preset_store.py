@@ -11,13 +11,12 @@ import json
 import logging
 import os
 import random
-import time
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import pydantic
 
@@ -73,7 +72,6 @@ logger = logging.getLogger(__name__)
 _MAX_FILE_BYTES = 8 * 1024 * 1024
 _THUMBNAILS = (".webp", ".png", ".jpg")
 _SUFFIXES = (".toml", ".json", *_THUMBNAILS)
-_SHIPPED_AGE_S: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,7 +252,7 @@ _Listing = dict[str, tuple[int, int]]
 """The files of a folder by name: when each was modified, in nanoseconds, and its size."""
 
 _loaded: dict[tuple[Path, ...], tuple[list[_Listing], Presets]] = {}
-_shipped: dict[Path, tuple[float, _Listing]] = {}
+_shipped: dict[Path, tuple[int, _Listing]] = {}
 _cache: dict[Path, tuple[object, Preset | Problem]] = {}
 
 
@@ -271,10 +269,14 @@ def _list_files(folder: Path) -> _Listing:
 
 
 def _list_shipped(folder: Path) -> _Listing:
-    """List the shipped files, a hundred, at most once a second: every job reads its preset."""
+    """List the shipped files, again when one was added, removed or replaced.
+
+    Every job reads its preset, and to check a hundred files takes longer than the rest of it.
+    """
+    changed_at = folder.stat().st_mtime_ns
     listed = _shipped.get(folder)
-    if listed is None or time.monotonic() - listed[0] > _SHIPPED_AGE_S:
-        listed = _shipped[folder] = (time.monotonic(), _list_files(folder))
+    if listed is None or listed[0] != changed_at:
+        listed = _shipped[folder] = (changed_at, _list_files(folder))
     return listed[1]
 
 

@@ -248,20 +248,19 @@ def test_load_presets_unchanged_folders_are_not_read_again(tmp_path: Path) -> No
     assert "mine" not in load_presets([tmp_path])
 
 
-def test_load_presets_lists_the_shipped_folder_once_for_many_calls(
-    monkeypatch: pytest.MonkeyPatch,
+def test_load_presets_lists_the_shipped_folder_again_only_after_a_change(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
+    write_preset(tmp_path, "one")
+    monkeypatch.setattr(preset_store, "workflows_dir", lambda: tmp_path)
     listed: list[Path] = []
     scandir = os.scandir
     monkeypatch.setattr(os, "scandir", lambda folder: (listed.append(folder), scandir(folder))[1])
-    monkeypatch.setattr(preset_store, "_shipped", {})
-    monkeypatch.setattr(preset_store, "_SHIPPED_AGE_S", 60.0)
-    load_presets()
-    load_presets()
-    assert listed == [workflows_dir()]
-    monkeypatch.setattr(preset_store, "_SHIPPED_AGE_S", -1.0)
-    load_presets()
-    assert listed == [workflows_dir()] * 2
+    assert [*load_presets()] == [*load_presets()] == ["one"]
+    assert listed == [tmp_path]
+    os.utime(tmp_path, ns=(0, 0))  # two changes may share a time stamp
+    write_preset(tmp_path, "two")
+    assert sorted(load_presets()) == ["one", "two"]
 
 
 def test_load_presets_broken_preset_is_reported_and_others_load(tmp_path: Path) -> None:
