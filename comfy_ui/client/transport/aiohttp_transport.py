@@ -29,6 +29,7 @@ from .ssrf import reachable
 
 _MAX_HEADER_BYTES = 64 * 1024
 _SLICE_BYTES = 64 * 1024
+_SMALL_BYTES = 32 * 1024  # asyncio's own buffer takes 64 KiB before a writer has to wait
 # httpx.Request has all the headers; aiohttp is to add none.
 _NO_AUTO_HEADERS = ("Accept", "Accept-Encoding", "Content-Type", "User-Agent")
 
@@ -67,10 +68,12 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
         """
         timeouts: dict[str, float | None] = request.extensions.get("timeout", {})
         with _translated(request):
-            if _has_body(request):
-                response = await self._upload(request, timeouts)
-            else:
+            if not _has_body(request):
                 response = await self._send(request, timeouts)
+            elif (content := _small_body(request)) is not None:
+                response = await self._send(request, timeouts, content)
+            else:
+                response = await self._upload(request, timeouts)
         try:
             _check_head(response)
         except httpx.RemoteProtocolError:
@@ -109,7 +112,7 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
         self,
         request: httpx.Request,
         timeouts: dict[str, float | None],
-        body: AsyncIterator[bytes] | None = None,
+        body: AsyncIterator[bytes] | bytes | None = None,
     ) -> aiohttp.ClientResponse:
         return await self._opened().request(
             request.method,
@@ -264,6 +267,14 @@ def _client_timeout(connect_s: float | None, read_s: float | None) -> aiohttp.Cl
 def _has_body(request: httpx.Request) -> bool:
     headers = request.headers
     return headers.get("content-length", "0") != "0" or "transfer-encoding" in headers
+
+
+def _small_body(request: httpx.Request) -> bytes | None:
+    """The body if one write takes it whole, so that no write can wait for the server."""
+    if not isinstance(request.stream, httpx.ByteStream):
+        return None
+    content, length = request.content, request.headers.get("content-length")
+    return content if len(content) <= _SMALL_BYTES and length == str(len(content)) else None
 
 
 def _check_head(response: aiohttp.ClientResponse) -> None:

@@ -16,6 +16,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 from urllib.parse import urlencode, urlsplit
@@ -388,9 +389,8 @@ class _Exchange:
         self, server: ServerAddress, call: ApiRequest[Any], file: BinaryIO | bytes | None
     ) -> None:
         self._server, self._call, self._file = server, call, file
-        self._url = server.http_url(call.path)
-        if call.query:
-            self._url += f"?{urlencode(call.query)}"
+        url = server.http_url(call.path)
+        self._url = httpx.URL(f"{url}?{urlencode(call.query)}") if call.query else _route(url)
         self._elsewhere = False
         self._redirects = 0
         self.status: int | None = None
@@ -447,8 +447,8 @@ class _Exchange:
         if self._call.method != "GET" or response.status_code not in (301, 302, 303, 307, 308):
             return False
         try:
-            target = str(httpx.URL(self._url).join(response.headers.get("location", "")))
-            origin = _origin(target)
+            target = self._url.join(response.headers.get("location", ""))
+            origin = _origin(str(target))
         except (ValueError, httpx.InvalidURL):  # an impossible port, for example
             return False
         if origin[0] not in ("http", "https"):
@@ -488,6 +488,12 @@ def _opened(call: ApiRequest[Any]) -> Iterator[BinaryIO | bytes | None]:
 
 def _size_bytes(file: BinaryIO | bytes) -> int:
     return len(file) if isinstance(file, bytes) else os.fstat(file.fileno()).st_size
+
+
+@lru_cache(maxsize=64)
+def _route(url: str) -> httpx.URL:
+    """A parsed URL: each job posts to the same one, and to parse it takes as long as to send."""
+    return httpx.URL(url)
 
 
 def _origin(url: str) -> tuple[str, str | None, int | None]:
