@@ -375,9 +375,8 @@ class LocalQueue:
             if not claims:
                 return []
             await self._store.save_claims(claims)
-            jobs.index.clock = clock
+            jobs.index.claim([job for job, _ in claims], clock)
             for job, _ in claims:
-                jobs.index[job.id] = job
                 jobs.servers.assign(worker, job)
                 jobs.put_first_snapshot(job)
         jobs.put_positions()

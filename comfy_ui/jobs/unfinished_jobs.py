@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
+from itertools import count
 from typing import Any, Final
 
 from ..protocol._replace import fast_replace
@@ -27,6 +28,7 @@ POSITIONS_AGE_S: Final = 2.0
 """How long the estimated starts of waiting jobs are kept."""
 _AT_SERVER: Final = (JobStatus.CLAIMED, JobStatus.SENT)
 _POSITIONS_S: Final = 0.25  # each change of the queue moves all jobs in it
+_POSITION_S: Final = 0.005  # for each follower, whose page takes a part of a millisecond
 _POSITIONS_REST: Final = 9
 """Positions of a long queue take at most a tenth of the time: pauses are so many times as long."""
 
@@ -168,7 +170,8 @@ class UnfinishedJobs:
             for job_id in followed:
                 self._put_position(job_id, positions)
         end = time.perf_counter()
-        self._next_put_at = end + max(_POSITIONS_S, _POSITIONS_REST * (end - start))
+        pauses_s = _POSITIONS_S, _POSITION_S * len(followed), _POSITIONS_REST * (end - start)
+        self._next_put_at = end + max(pauses_s)
 
     def put_position(self, job_id: str) -> None:
         """Publish the queue position of one job."""
@@ -235,9 +238,11 @@ class JobIndex(MutableMapping[str, Job]):
         self._jobs: dict[str, Job] = {}
         self._clock = FairQueueClock()
         self._paused: frozenset[str] = frozenset()
-        self._queue: tuple[Job, ...] | None = None
+        self._queue: Sequence[Job] | None = None
         self._waiting: dict[str, dict[str, Job]] = {}  # by user, then by id
-        self._claimed: tuple[str, ...] | None = None
+        self._arrivals = count()
+        self._arrived: dict[str, int] = {}  # numbers of arrival, by id
+        self._claimed: dict[str, int] = {}  # those of the jobs that do not wait
         self._counts: Counter[str] = Counter()
 
     @property
@@ -275,6 +280,18 @@ class JobIndex(MutableMapping[str, Job]):
             self._queue = tuple(order)
         return self._queue
 
+    def claim(self, claimed: Sequence[Job], clock: FairQueueClock) -> None:
+        """Replace waiting jobs by claimed ones and set the clock that follows.
+
+        The first ones of the queue leave the others in the same order: see :func:`.fair_order`.
+        """
+        queue, size = self.queue, len(claimed)
+        for job in claimed:
+            self[job.id] = job
+        self.clock = clock
+        if [job.id for job in queue[:size]] == [job.id for job in claimed]:
+            self._queue = queue[size:]
+
     def waiting(self, user_id: str) -> list[Job]:
         """Return the waiting jobs of a user, in their order."""
         return sorted(self._waiting.get(user_id, {}).values(), key=lambda job: job.rank)
@@ -282,11 +299,9 @@ class JobIndex(MutableMapping[str, Job]):
     @property
     def claimed(self) -> list[Job]:
         """The jobs that do not wait, in order of arrival."""
-        if self._claimed is None:
-            self._claimed = tuple(
-                id_ for id_, job in self._jobs.items() if job.status is not JobStatus.WAITING
-            )
-        return [self._jobs[job_id] for job_id in self._claimed]
+        return [
+            self._jobs[job_id] for job_id in sorted(self._claimed, key=self._claimed.__getitem__)
+        ]
 
     def count(self, user_id: str) -> int:
         """Return the number of unfinished jobs of a user."""
@@ -297,11 +312,14 @@ class JobIndex(MutableMapping[str, Job]):
 
     def __setitem__(self, job_id: str, job: Job) -> None:
         old = self._jobs.get(job_id)
+        if old is None:
+            self._arrived[job_id] = next(self._arrivals)
         self._jobs[job_id] = job
         self._changed(old, job)
 
     def __delitem__(self, job_id: str) -> None:
         self._changed(self._jobs.pop(job_id), None)
+        del self._arrived[job_id]
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._jobs)
@@ -321,8 +339,10 @@ class JobIndex(MutableMapping[str, Job]):
             self._waiting.setdefault(new.user_id, {})[new.id] = new
         if waited or waits:
             self._queue = None
-        if (waited, old is None) != (waits, new is None):
-            self._claimed = None
+        if old is not None and not waited:
+            self._claimed.pop(old.id)
+        if new is not None and not waits:
+            self._claimed[new.id] = self._arrived[new.id]
         for job, number in (old, -1), (new, 1):
             if job is not None:
                 self._counts[job.user_id] += number

@@ -147,28 +147,31 @@ def next_snapshot(old: Snapshot, job: Job, report: JobReport) -> Snapshot:
         phase = Phase.SAVING if phase is Phase.SUCCEEDED else old.phase
     if job.cancel_requested and phase in _LIVE_PHASES:
         phase = Phase.CANCELLING
-    new = fast_replace(old, phase=phase, error=report.error)
+    changes: dict[str, Any] = {"phase": phase, "error": report.error}
     if progress is not None:
-        new = fast_replace(
-            new,
-            progress=max(old.progress, progress.progress),
-            step=progress.step,
-            steps=progress.steps,
-            node_title=progress.node_title,
-            queue_position=progress.queue_position,
-            eta_s=progress.eta,
-            elapsed_s=progress.elapsed_s,
-            iteration=progress.iteration,
-            iterations=progress.iterations,
-            text=progress.text,
-            preview=progress.preview or old.preview,
-            preview_type=progress.preview_type if progress.preview else old.preview_type,
-        )
+        changes |= {
+            "progress": max(old.progress, progress.progress),
+            "step": progress.step,
+            "steps": progress.steps,
+            "node_title": progress.node_title,
+            "queue_position": progress.queue_position,
+            "eta_s": progress.eta,
+            "elapsed_s": progress.elapsed_s,
+            "iteration": progress.iteration,
+            "iterations": progress.iterations,
+            "text": progress.text,
+            "preview": progress.preview or old.preview,
+            "preview_type": progress.preview_type if progress.preview else old.preview_type,
+        }
     if phase is not Phase.QUEUED:
-        new = fast_replace(
-            new, queue_position=None, queue_size=0, queue_own=0, starts_in_s=None, run_s=None
-        )
-    return new
+        changes |= {
+            "queue_position": None,
+            "queue_size": 0,
+            "queue_own": 0,
+            "starts_in_s": None,
+            "run_s": None,
+        }
+    return fast_replace(old, **changes)
 
 
 def last_snapshot(job: Job, items: tuple[LibraryItem, ...] = ()) -> Snapshot:

@@ -45,7 +45,18 @@ def assert_sorted(jobs: JobIndex) -> None:
 changes = st.lists(
     st.tuples(
         st.sampled_from(
-            ["join", "leave", "rank", "cost", "take", "put back", "cancel", "clock", "clear"]
+            [
+                "join",
+                "leave",
+                "rank",
+                "cost",
+                "take",
+                "put back",
+                "cancel",
+                "clock",
+                "claim",
+                "clear",
+            ]
         ),
         st.integers(0, 7),
         st.floats(0.1, 50.0),
@@ -68,11 +79,26 @@ def test_job_index_queue_is_sorted_after_every_change(
             )
         elif what == "clock":
             jobs.clock = FairQueueClock(size, {OWNERS[which % 3]: size + which})
+        elif what == "claim":
+            clock, claims = jobs.clock, jobs.queue[: which % 3]
+            for job in claims:
+                clock = clock.after(job)
+            jobs.claim([replace(job, status=JobStatus.CLAIMED) for job in claims], clock)
         elif what == "clear":
             jobs.clear()
         elif id_ in jobs:
             _change(jobs, id_, what, size, number)
     assert_sorted(jobs)
+
+
+def test_job_index_claim_of_the_first_jobs_sorts_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    jobs = JobIndex()
+    for number in range(9):
+        jobs[str(number)] = a_job(OWNERS[number % 3], id=str(number), rank=float(number))
+    first, *rest = jobs.queue
+    monkeypatch.setattr(unfinished_jobs, "fair_order", None)
+    jobs.claim([replace(first, status=JobStatus.CLAIMED)], jobs.clock.after(first))
+    assert [*jobs.queue] == rest
 
 
 def _change(jobs: JobIndex, id_: str, what: str, size: float, number: int) -> None:

@@ -137,3 +137,10 @@ async def wait_for_any(*flags: Flag, task: asyncio.Future[Any] | None = None) ->
             flag.callbacks.remove(wake)
         if task is not None:
             task.remove_done_callback(wake)
+
+
+async def cancelled(task: asyncio.Future[Any]) -> None:
+    """Cancel a task unless it is done, and wait for its end."""
+    if not task.done():
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)

@@ -21,7 +21,7 @@ from ...protocol.outputs import OutputFile, Outputs
 from ...storage.records import JobError, JobStatus, StoredFile
 from ...storage.single_thread import SingleThread
 from ..queue import JobReport
-from .active_job import ActiveJob, wait_for_any
+from .active_job import ActiveJob, cancelled, wait_for_any
 
 _MAX_JOB_BYTES: Final = 4 * MAX_FILE_BYTES
 _CANCEL_GRACE_S: Final = 3.0
@@ -134,6 +134,5 @@ async def _unless_stopped(active: ActiveJob, work: Coroutine[Any, Any, Any]) -> 
         if not working.done():
             raise GenerationCancelledError("Cancelled while its files were downloaded.")
     finally:
-        working.cancel()
-        await asyncio.gather(working, return_exceptions=True)
+        await cancelled(working)
     working.result()

@@ -29,7 +29,7 @@ from ...storage.single_thread import SingleThread
 from ..placement import ServerOffer
 from ..queue import JobQueue, JobReport, ReturnReason
 from . import stall_watch
-from .active_job import ActiveJob, Flag, JobReturnedError, wait_for_any
+from .active_job import ActiveJob, Flag, JobReturnedError, cancelled, wait_for_any
 from .output_download import OutputDownloader
 from .server import Server, with_upload_names
 from .server_death import accuse, death_error
@@ -133,8 +133,7 @@ class Worker:
         try:
             await wait_for_any(self._slot_free, task=work)
         finally:
-            work.cancel()
-            await asyncio.gather(work, return_exceptions=True)
+            await cancelled(work)
 
     def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(coroutine)
@@ -313,8 +312,7 @@ class Worker:
             files = result.files or await self._previews(active)
             return Outputs(tuple(files), tuple(result.texts))
         finally:
-            waiting.cancel()
-            await asyncio.gather(waiting, return_exceptions=True)
+            await cancelled(waiting)
 
     async def _withdraw(self, active: ActiveJob) -> None:
         """Take a job back from the server's queue, unless it has started.
