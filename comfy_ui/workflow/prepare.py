@@ -112,12 +112,11 @@ def prepare(
         InvalidWorkflowError: the workflow cannot be converted, or a guest may not run it.
     """
     loaded = _loaded(source, presets)
+    lines = {} if wildcards is None else wildcards  # its truth value would list a folder
     first: PreparedGraph | ValidationError | None = None
     for registry in object_info or (None,):
         try:
-            built = _build(
-                loaded, values, registry, wildcards=wildcards or {}, guest=guest_uploads, rng=rng
-            )
+            built = _build(loaded, values, registry, wildcards=lines, guest=guest_uploads, rng=rng)
             prepared = _checked(built, registry, presets, uploads)
         except ValidationError as error:
             first = first or error
