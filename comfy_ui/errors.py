@@ -364,7 +364,7 @@ class LanguageModelError(ComfyHeadlessError):
 
 
 class MissingFeatureError(ComfyHeadlessError):
-    """An optional dependency is not installed; ``feature`` names the extra."""
+    """An optional dependency is not installed; ``feature`` names the extra or the package."""
 
     def __init__(self, message: str, *, feature: str, hint: str = "") -> None:
         super().__init__(message, hint=hint)

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from html import escape
 from typing import TYPE_CHECKING, Any, Literal, Self
 
-from ..errors import ComfyHeadlessError, ValidationError
+from ..errors import ComfyHeadlessError, MissingFeatureError, ValidationError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -115,9 +115,17 @@ class ReadableFile:
         return image
 
     def numpy(self) -> np.ndarray[Any, np.dtype[Any]]:
-        """Fetch an image as an array of rows, columns and channels. Raises as :meth:`pil`."""
-        import numpy as np
+        """Fetch an image as an array of rows, columns and channels. Raises as :meth:`pil`.
 
+        Raises:
+            MissingFeatureError: NumPy is not installed.
+        """
+        try:
+            import numpy as np
+        except ImportError as error:
+            raise MissingFeatureError(
+                "numpy() needs NumPy.", feature="numpy", hint="Install it with: pip install numpy"
+            ) from error
         return np.asarray(self.pil())
 
     def html(self) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import copy
 import pickle
+import sys
 from typing import Any
 
 import httpx
@@ -14,7 +15,7 @@ from PIL import Image
 
 from comfy_ui.client import ComfyClient, ComfyWSClient, OutputFile, Result
 from comfy_ui.demo import DemoServer
-from comfy_ui.errors import ValidationError
+from comfy_ui.errors import MissingFeatureError, ValidationError
 from tests.client.support import Awaited, image_graph, open_client
 from tests.client.test_both_clients import listed
 from tests.graphs import node
@@ -36,6 +37,13 @@ async def test_output_file_of_a_result_or_event_is_read(kind: str, engine: DemoS
     assert image.size == (16, 16)
     assert pixels.shape == (16, 16, 3)
     assert (pixels == (0, 0, 255)).all()
+
+
+def test_numpy_without_numpy_names_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "numpy", None)
+    with pytest.raises(MissingFeatureError) as caught:
+        OutputFile("a.png").numpy()
+    assert caught.value.hint == "Install it with: pip install numpy"
 
 
 async def test_output_file_of_a_client_with_an_async_transport_names_the_way_out(
