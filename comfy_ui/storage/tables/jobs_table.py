@@ -120,7 +120,7 @@ def changing_values(job: Job) -> tuple[object, ...]:
         job.server_deaths,
         job.started_at,
         job.finished_at,
-        json.dumps(asdict(job.outputs)) if job.outputs else None,
+        _outputs_json(job.outputs) if job.outputs else None,
         json.dumps(asdict(job.error)) if job.error else None,
     )
 
@@ -260,6 +260,10 @@ def job_of(row: Row) -> Job:
         outputs=_outputs(json.loads(row["outputs"])) if row["outputs"] else None,
         error=JobError(**json.loads(row["error"])) if row["error"] else None,
     )
+
+
+def _outputs_json(outputs: Outputs) -> str:
+    return json.dumps({"files": [dict(file) for file in outputs.files], "texts": outputs.texts})
 
 
 def _outputs(stored: Mapping[str, Any]) -> Outputs:
