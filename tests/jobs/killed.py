@@ -32,8 +32,8 @@ STEPS = (
     "publish progress after",
     "publish fetching before",
     "publish fetching after",
-    "download before",
-    "download after",
+    "receive before",
+    "receive after",
     "adopt before",
     "adopt after",
     "publish succeeded before",
@@ -95,7 +95,7 @@ async def _run(url: str, folder: Path, step: str) -> None:
         items_table.insert = lambda *_, **__: _die()
     async with ComfyWSClient(url=url) as client:
         theirs: Any = client
-        for name in ("queue_prompt", "download"):
+        for name in ("queue_prompt", "receive"):
             setattr(theirs, name, _around(getattr(theirs, name), step, name))
         async with open_jobs(client=client, data_dir=folder) as service:
             graph = sleepy_graph(nonce=hash(step) % 2**24, seconds=0.3)
