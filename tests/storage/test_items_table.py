@@ -200,7 +200,7 @@ def big(tmp_path_factory: pytest.TempPathFactory) -> Iterator[sqlite3.Connection
     database_schema.create_or_check(connection)
     rng = random.Random(1)
     words = [f"{rng.getrandbits(24):x}" for _ in range(2000)]
-    prompts = [" ".join(rng.choices(words, k=12)) for _ in range(ROWS)]
+    prompts = [" ".join(rng.choices(words, k=4)) for _ in range(ROWS)]
     prompts[77] = "the only zebra"
     connection.executemany(
         "INSERT INTO jobs (id, user_id, preset, vals, prompt, graph, status, rank, work, cost_s,"
