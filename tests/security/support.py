@@ -164,6 +164,7 @@ class PageClient:
 # They only show more to an admin; the tests of these panels check that.
 READ_ONLY_HANDLERS = {
     "_draw",
+    "_follow",
     "fill",
     "_submit",
     "generate",

@@ -63,6 +63,7 @@ class EngineCard:
 
     async def _follow(self, request: gr.Request) -> AsyncGenerator[Html, None]:
         """Redraw the card as long as something runs."""
+        self._access.require("see", request)
         if not self._access.allows("set_up_engine", request):
             return
         async for panel in self._panels():
