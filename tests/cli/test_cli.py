@@ -598,8 +598,11 @@ def test_import_ctrl_c_says_what_was_added_and_can_be_undone(
 
     def stop(store: FileStore, path: Path, file: OutputFile) -> StoredFile:
         if path.name == "1.png":
+            handler = signal.getsignal(signal.SIGINT)  # of asyncio.run(): it cancels the task
             signal.raise_signal(signal.SIGINT)
-            time.sleep(0.2)  # until the main thread has cancelled the import
+            give_up_at = time.monotonic() + 30
+            while not handler.keywords["main_task"].cancelling() and time.monotonic() < give_up_at:
+                time.sleep(0.01)
             raise OSError("not reached by the import")
         return real(store, path, file)
 
