@@ -902,12 +902,11 @@ class ComfyClient:
         """Download a file into a target, for programs that store it themselves.
 
         Nothing is written to the disk until then, unless the file is large: the program calls
-        :meth:`.DownloadTarget.finish` or :meth:`.DownloadTarget.move_to` in the thread where it
-        also hashes or reads the file.
+        its ``finish()`` or ``move_to()`` in the thread where it also hashes or reads the file.
 
         Args:
             file: a file from a result or an upload.
-            target: takes the file; :meth:`.DownloadTarget.discard` it if this raises.
+            target: takes the file; call its ``discard()`` if this raises.
 
         Raises:
             ComfyUIConnectionError: the file is larger than the target's limit, or did not arrive.
