@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from comfy_ui.demo import Faults
-from tests.browser.support import choose, generate, set_field
+from tests.browser.support import choose, generate, set_field, slowly
 
 pytestmark = pytest.mark.browser
 
@@ -92,13 +92,16 @@ def test_stop_cancels_the_running_job(page: Any) -> None:
     page.wait_for_selector("#stage img.final[alt='a finished one']")
 
 
-def test_stop_keeps_the_preview_on_request_and_gives_the_last_result_back(page: Any) -> None:
+def test_stop_keeps_the_preview_on_request_and_gives_the_last_result_back(
+    page: Any, painter: Any
+) -> None:
     generate(page, "a result before", steps=2)
     page.wait_for_selector("#stage img.final[alt='a result before']")
-    generate(page, "a stopped one", steps=100)
-    page.wait_for_function(
-        "parseInt(document.querySelector('.stage.running .step')?.textContent.slice(5)) >= 12"
-    )
+    with slowly(painter):
+        generate(page, "a stopped one", steps=30)
+        page.wait_for_function(
+            "parseInt(document.querySelector('.stage.running .step')?.textContent.slice(5)) >= 12"
+        )
     page.click("#stop")
     page.wait_for_selector(".stage.cancelled:has-text('Stopped at step')")
     page.click("#stage [data-do=keep-preview]")

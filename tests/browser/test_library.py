@@ -70,8 +70,8 @@ def test_library_lists_newest_first_by_day_and_filters_while_typing(library: Any
     library.wait_for_function("document.querySelectorAll('.library .tile').length > 2")
     library.fill(".find [name=text]", "boat dawn -BOAT")
     library.wait_for_selector(".unfound")
-    library.click("[data-do=search-help]")
     library.fill(".find [name=text]", "dawn")
+    library.click("[data-do=search-help]")
     library.click("#search-help .act:text-is('kind:video')")
     assert library.input_value(".find [name=text]") == "dawn kind:video"
     library.wait_for_selector(".unfound")
