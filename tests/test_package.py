@@ -21,9 +21,10 @@ COMBINATIONS = {
     "health": {"health"},
     "ui": {"ui", "websocket"},  # the app follows its jobs through the WebSocket client
     "observability": {"observability"},
+    "engine": {"engine"},
     "scale": {"scale"},
     "standard": {"ai", "websocket"},
-    "full": {"ai", "websocket", "health", "ui", "observability"},
+    "full": {"ai", "websocket", "health", "ui", "engine", "observability"},
 }
 
 # Runs inside each environment and prints what it saw. A name that needs an absent extra has to
