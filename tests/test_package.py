@@ -21,7 +21,7 @@ COMBINATIONS = {
     "health": {"health"},
     "ui": {"ui", "websocket"},  # the app follows its jobs through the WebSocket client
     "observability": {"observability"},
-    "engine": {"engine"},
+    "engine": {"engine", "health"},  # both read processes with psutil
     "scale": {"scale"},
     "standard": {"ai", "websocket"},
     "full": {"ai", "websocket", "health", "ui", "engine", "observability"},

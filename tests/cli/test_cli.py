@@ -606,9 +606,13 @@ def test_import_ctrl_c_says_what_was_added_and_can_be_undone(
             raise OSError("not reached by the import")
         return real(store, path, file)
 
-    with monkeypatch.context() as patch:
-        patch.setattr(FileStore, "import_file", stop)
-        assert run(["import", str(results_folder)]) == 130
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in the background
+    try:
+        with monkeypatch.context() as patch:
+            patch.setattr(FileStore, "import_file", stop)
+            assert run(["import", str(results_folder)]) == 130
+    finally:
+        signal.signal(signal.SIGINT, before)
     error = capsys.readouterr().err
     assert "1 added" in error
     assert "again to continue" in error
