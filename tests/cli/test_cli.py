@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -599,7 +600,7 @@ def test_import_ctrl_c_says_what_was_added_and_can_be_undone(
     def stop(store: FileStore, path: Path, file: OutputFile) -> StoredFile:
         if path.name == "1.png":
             handler = signal.getsignal(signal.SIGINT)  # of asyncio.run(): it cancels the task
-            signal.raise_signal(signal.SIGINT)
+            signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
             give_up_at = time.monotonic() + 30
             while not handler.keywords["main_task"].cancelling() and time.monotonic() < give_up_at:
                 time.sleep(0.01)
