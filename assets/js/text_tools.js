@@ -149,7 +149,7 @@
 
   const WILDCARD = /__(?!_)(?:[\w*][\w\-/*. ]{0,100}?)?[\w*]__/g;
   const PATTERNS = [
-    ["array", /\[\[[^[\]]*,[^[\]]*\]\]/g],
+    ["array", /\[\[[^[\],]*(?:,[^[\],]*)+\]\]/g],
     ["embedding", /\bembedding:[\w\-./\\]+/gi],
     ["break", /\bBREAK\b/g],
     ["lora", /<lora:[^<>:]+(?::[^<>:]*){0,2}>/gi],

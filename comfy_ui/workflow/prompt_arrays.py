@@ -11,8 +11,8 @@ from typing import Final, NamedTuple
 
 __all__ = ["ARRAY", "PromptArray", "prompt_arrays"]
 
-ARRAY: Final = r"\[\[[^\[\]]*,[^\[\]]*\]\]"
-"""An array as a regular expression without groups."""
+ARRAY: Final = r"\[\[[^\[\],]*+(?:,[^\[\],]*+)++\]\]"
+"""An array as a regular expression without groups; linear, because nothing in it is tried twice."""
 
 _ARRAY: Final = re.compile(ARRAY)
 

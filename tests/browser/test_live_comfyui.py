@@ -225,6 +225,6 @@ def test_app_mode_file_opens_a_form_and_runs(person: Callable[..., Any]) -> None
     set_field(page, "color", uuid.uuid4().int % 16_000_000)
     run(page, "img.final")
     source = page.get_attribute("#stage img.final", "src")
-    content = page.request.get(f"{page.url.split('?')[0].rstrip('/')}{source}").body()
+    content = page.request.get(f"{page.url.split('?')[0].rstrip('/')}/{source}").body()
     with Image.open(io.BytesIO(content)) as picture:
         assert picture.size == (256, 128)
