@@ -209,9 +209,7 @@ class _WorkerCall:
 @contextlib.contextmanager
 def _killed_after(process: _Process, wall_s: float) -> Iterator[None]:
     """Kill a process that does not answer in time, where it cannot set an alarm itself."""
-    if (
-        sys.platform != "win32"
-    ):  # see serve(): a thread for each call would cost as much as the call
+    if sys.platform != "win32":  # serve() sets one: a thread would cost as much as the call
         yield
         return
     timer = threading.Timer(wall_s, process.kill)

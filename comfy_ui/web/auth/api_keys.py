@@ -7,9 +7,7 @@ command line. ``api_key_uses.json`` holds their last uses; only the running app 
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import hmac
-import json
 import logging
 import re
 import secrets
@@ -22,9 +20,10 @@ from typing import Final
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError as PydanticValidationError
 
 from ...errors import StorageError, ValidationError
-from ...private_files import make_folder, restrict, write_private
+from ...private_files import write_private
 from .accounts import Role, TooManyTriesError
 from .login_limits import Caller, LoginLimits
+from .private_json import PrivateJson, token_digest
 
 __all__ = ["KEYS_FILE", "ApiKey", "ApiKeys", "InvalidKeyError", "KeyUse"]
 
@@ -106,8 +105,7 @@ class ApiKeys:
         self._folder = folder
         self._now = now
         self._clock = clock
-        self._keys: Mapping[str, ApiKey] = {}
-        self._stamp: tuple[int, int] | None = None
+        self._file = PrivateJson(folder / KEYS_FILE, _KEYS, "API keys") if folder else None
         self._limits = LoginLimits()
         self._writing = threading.Lock()
         self._uses: dict[str, list[KeyUse]] | None = None
@@ -132,7 +130,7 @@ class ApiKeys:
             owner=owner,
             name=name,
             role=role.name.lower(),
-            digest=_digest(text),
+            digest=token_digest(text),
             created_at=self._clock(),
         )
         with self._writing:
@@ -184,7 +182,7 @@ class ApiKeys:
             return None
         match = _KEY.fullmatch(text)
         key = self._read().get(match["id"]) if match else None
-        if key is not None and hmac.compare_digest(key.digest, _digest(text)):
+        if key is not None and hmac.compare_digest(key.digest, token_digest(text)):
             return key
         if wait_s := self._limits.begin(match["id"] if match else "", caller, self._now()):
             raise TooManyTriesError(wait_s, "Too many wrong API keys.")
@@ -247,34 +245,10 @@ class ApiKeys:
 
     def _read(self) -> Mapping[str, ApiKey]:
         """Read the file. Raises StorageError if it cannot be read; then no key is accepted."""
-        if self._folder is None:
-            return {}
-        path = self._folder / KEYS_FILE
-        try:
-            about = path.stat()
-            if self._stamp != (about.st_mtime_ns, about.st_size):
-                restrict(path)
-                self._keys = {key.id: key for key in _KEYS.validate_json(path.read_bytes())}
-                self._stamp = about.st_mtime_ns, about.st_size
-        except FileNotFoundError:
-            self._keys, self._stamp = {}, None
-        except (OSError, PydanticValidationError) as error:
-            raise StorageError(
-                f"The API keys in {path} cannot be read.", hint="Fix or remove the file."
-            ) from error
-        return self._keys
+        keys = self._file.read() if self._file is not None else None
+        return {key.id: key for key in keys or ()}
 
     def _write(self, keys: Mapping[str, ApiKey]) -> None:
-        if self._folder is None:
+        if self._file is None:
             raise StorageError("There is no folder for API keys.")
-        path = self._folder / KEYS_FILE
-        content = json.dumps([key.model_dump() for key in keys.values()], indent=2)
-        try:
-            make_folder(self._folder)
-            write_private(path, content.encode())
-        except OSError as error:
-            raise StorageError(f"{path} cannot be written: {error.strerror}.") from error
-
-
-def _digest(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()
+        self._file.write([*keys.values()])

@@ -6,7 +6,6 @@ invites anyone.
 
 from __future__ import annotations
 
-import hashlib
 import secrets
 import threading
 import time
@@ -18,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter
 
 from ...errors import ValidationError
 from .accounts import Accounts, Role
-from .private_json import PrivateJson
+from .private_json import PrivateJson, token_digest
 
 __all__ = ["INVITATION_S", "Invitation", "InvitationEndedError", "Invitations"]
 
@@ -78,7 +77,7 @@ class Invitations:
             id=secrets.token_hex(4),
             role=role.name.lower(),
             until=self._clock() + INVITATION_S,
-            digest=_digest(code),
+            digest=token_digest(code),
         )
         with self._changing:
             invitations = self.open()
@@ -119,7 +118,7 @@ class Invitations:
         """
         with self._changing:
             invitations = self.open()
-            invitation = next((i for i in invitations if i.digest == _digest(code)), None)
+            invitation = next((i for i in invitations if i.digest == token_digest(code)), None)
             if invitation is None:
                 raise InvitationEndedError
             if name in reserved or name in self._accounts.names():
@@ -128,8 +127,3 @@ class Invitations:
             self._accounts.add(name, password, role)
             self._file.write([i for i in invitations if i != invitation])
         return role
-
-
-def _digest(code: str) -> str:
-    """Return what is stored of a random code, which needs no slow hash."""
-    return hashlib.sha256(code.encode(errors="replace")).hexdigest()

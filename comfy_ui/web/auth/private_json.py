@@ -1,7 +1,11 @@
-"""Small JSON files in the data folder that only the owner of this installation may read."""
+"""Small JSON files in the data folder that only the owner of this installation may read.
+
+Random tokens are stored in them as digests.
+"""
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import Generic, TypeVar
 
@@ -10,7 +14,7 @@ from pydantic import TypeAdapter, ValidationError as PydanticValidationError
 from ...errors import StorageError
 from ...private_files import make_folder, restrict, write_private
 
-__all__ = ["PrivateJson"]
+__all__ = ["PrivateJson", "token_digest"]
 
 T = TypeVar("T")
 
@@ -62,3 +66,8 @@ class PrivateJson(Generic[T]):
             write_private(self.path, self._kind.dump_json(value, indent=2))
         except OSError as error:
             raise StorageError(f"{self.path} cannot be written: {error.strerror}.") from error
+
+
+def token_digest(token: str) -> str:
+    """Return what is stored of a random token, which needs no slow hash: its SHA-256 as hex."""
+    return hashlib.sha256(token.encode(errors="replace")).hexdigest()

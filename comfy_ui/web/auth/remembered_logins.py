@@ -7,7 +7,6 @@ in gets a second cookie, with a random token, whose hash is stored with the name
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import secrets
 import threading
@@ -20,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter
 
 from ...errors import StorageError
 from .accounts import Accounts
-from .private_json import PrivateJson
+from .private_json import PrivateJson, token_digest
 
 __all__ = ["LOGIN_COOKIE", "REMEMBERED_S", "RememberedLogins"]
 
@@ -75,18 +74,18 @@ class RememberedLogins:
             of_name = [key for key, old in logins.items() if old.name == name]
             for key in of_name[: max(0, len(of_name) - _MAX_OF_NAME + 1)]:
                 del logins[key]
-            return token if self._write({**logins, _digest(token): login}) else None
+            return token if self._write({**logins, token_digest(token): login}) else None
 
     def name(self, token: str) -> str | None:
         """Return the name of a remembered login; None if it has ended."""
-        login = self._read().get(_digest(token))
+        login = self._read().get(token_digest(token))
         return login.name if login is not None and self._is_valid(login) else None
 
     def forget(self, token: str) -> None:
         """End a remembered login."""
         with self._changing:
             logins = {**self._read()}
-            if logins.pop(_digest(token), None) is not None:
+            if logins.pop(token_digest(token), None) is not None:
                 self._write(logins)
 
     def forget_all(self, name: str) -> None:
@@ -121,8 +120,3 @@ class RememberedLogins:
             logger.warning("%s", error)
             return False
         return True
-
-
-def _digest(token: str) -> str:
-    """Return what is stored of a random token, which needs no slow hash."""
-    return hashlib.sha256(token.encode(errors="replace")).hexdigest()
