@@ -36,6 +36,7 @@ from ..storage.records import (
 from ..storage.webhook_store import WebhookStore
 from ..workflow.wildcards import WildcardFolder
 from .grids.grid_service import GridService
+from .grids.group_service import GroupService
 from .local_queue import LocalQueue
 from .placement import JobEstimate
 from .prepare_job import prepare_job, repeated_job
@@ -72,6 +73,7 @@ class JobService:
     Attributes:
         library: the results and uploads of the jobs.
         webhooks: the webhooks of the users, and their deliveries.
+        groups: the jobs that were submitted together.
     """
 
     def __init__(
@@ -88,6 +90,7 @@ class JobService:
     ) -> None:
         self.library = library
         self.webhooks = webhooks
+        self.groups = GroupService(store=store, queue=queue)
         self._queue = queue
         self._store = store
         self._grids = grids
@@ -257,10 +260,13 @@ class JobService:
         """Count the unfinished jobs of all users."""
         return await self._queue.counts()
 
-    async def recent(self, user_id: str, *, limit: int = 20) -> list[Job]:
-        """Return finished jobs, newest first, including failed ones."""
+    async def recent(self, user_id: str, *, limit: int = 20, folded: bool = False) -> list[Job]:
+        """Return finished jobs, newest first, including failed ones.
+
+        ``folded``: of each group only the job that ended last.
+        """
         unsaved = await self._queue.unsaved(user_id)
-        return [*unsaved, *await self._store.recent(user_id, limit)][:limit]
+        return [*unsaved, *await self._store.recent(user_id, limit, folded=folded)][:limit]
 
     # Change
 
@@ -314,7 +320,7 @@ class JobService:
 
         Returns False if it no longer waits.
         """
-        return await self._queue.reorder(job_id, user_id, before=before)
+        return await self._queue.reorder([job_id], user_id, before=before)
 
     async def set_paused(self, user_id: str, *, paused: bool) -> None:
         """Pause or resume the queue of a user, or of all users if ``user_id`` is ``EVERYONE``.

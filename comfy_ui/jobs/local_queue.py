@@ -6,7 +6,7 @@ import asyncio
 import logging
 import time
 import uuid
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
 from contextlib import aclosing, suppress
 from types import MappingProxyType
 from typing import Final
@@ -80,6 +80,7 @@ class LocalQueue:
         """Load the jobs that the last process left unfinished."""
         self._unfinished.index.clock = FairQueueClock(*await self._store.fair_queue_tags())
         self._unfinished.index.paused = await self._store.paused()
+        self._unfinished.index.paused_groups = await self._store.paused_groups()
         for job in await self._store.unfinished():
             self._unfinished.load(job)
         for job_id, worker in await self._store.left_servers():
@@ -133,7 +134,12 @@ class LocalQueue:
         rank = self._new_rank(job.user_id, front=front) if front or old is None else old.rank
         try:
             job = await self._store.add(
-                fast_replace(job, status=JobStatus.WAITING, rank=rank),
+                fast_replace(
+                    job,
+                    status=JobStatus.WAITING,
+                    rank=rank,
+                    group_id=job.group_id if old is None else old.group_id,
+                ),
                 replaces=old.id if old is not None else None,
                 cost_s=jobs.servers.learned_s(job),
             )
@@ -168,15 +174,17 @@ class LocalQueue:
         return True
 
     @uncancellable
-    async def reorder(self, job_id: str, user_id: str, *, before: str | None) -> bool:
+    async def reorder(self, job_ids: Collection[str], user_id: str, *, before: str | None) -> bool:
         jobs = self._unfinished
         async with self._order_lock:
             ready = [job.id for job in jobs.ready(user_id)]
             all_ids = ready + [job.id for job in jobs.index.waiting(user_id)]
-            ids = [id_ for id_ in all_ids if id_ != job_id]
-            if len(ids) == len(all_ids) or (before is not None and before not in ids):
+            moving = [id_ for id_ in all_ids if id_ in job_ids]
+            ids = [id_ for id_ in all_ids if id_ not in job_ids]
+            if not moving or (before is not None and before not in ids):
                 return False
-            ids.insert(ids.index(before) if before is not None else len(ids), job_id)
+            at = ids.index(before) if before is not None else len(ids)
+            ids[at:at] = moving
             last_started = self._last_started_rank(user_id)
             await self._save_ranks({id_: last_started + n for n, id_ in enumerate(ids, start=1)})
             # A server runs its own queue in the old order.
@@ -185,8 +193,11 @@ class LocalQueue:
         jobs.updates.wake()
         await self._take_back(displaced)
         jobs.put_positions()
-        job = jobs.index.get(job_id)
-        return job is not None and (job_id not in displaced or job.status is JobStatus.WAITING)
+        return any(
+            (job := jobs.index.get(id_)) is not None
+            and (id_ not in displaced or job.status is JobStatus.WAITING)
+            for id_ in moving
+        )
 
     async def _save_ranks(self, ranks: Mapping[str, float]) -> None:
         await self._store.save_ranks(ranks)
@@ -195,15 +206,27 @@ class LocalQueue:
 
     @uncancellable
     async def set_paused(self, user_id: str, *, paused: bool) -> None:
-        jobs = self._unfinished
+        index = self._unfinished.index
         async with self._order_lock:
             await self._store.save_paused(user_id, paused=paused)
-            jobs.index.paused = (
-                jobs.index.paused | {user_id} if paused else jobs.index.paused - {user_id}
-            )
-            for job in jobs.ready():
-                if jobs.index.is_paused(job.user_id):
-                    _ = self._withdrawals.request(job.id)
+            index.paused = index.paused | {user_id} if paused else index.paused - {user_id}
+            self._apply_pauses()
+
+    @uncancellable
+    async def set_group_paused(self, group_id: str, *, paused: bool) -> None:
+        index = self._unfinished.index
+        async with self._order_lock:
+            await self._store.save_group_paused(group_id, paused=paused)
+            groups = index.paused_groups
+            index.paused_groups = groups | {group_id} if paused else groups - {group_id}
+            self._apply_pauses()
+
+    def _apply_pauses(self) -> None:
+        """Take paused jobs back from the servers' queues, and let others start."""
+        jobs = self._unfinished
+        for job in jobs.ready():
+            if jobs.index.is_paused(job):
+                _ = self._withdrawals.request(job.id)
         jobs.put_positions()
         jobs.updates.wake()
         self._wake_workers()
@@ -330,12 +353,14 @@ class LocalQueue:
     async def _view(self, user_id: str) -> QueueView:
         jobs = self._unfinished
         own = jobs.with_positions(await self.active(user_id))
+        groups = {job.group_id for job, _ in own}
         return QueueView(
             tuple(own),
             len(jobs.index) - len(own),
             jobs.finished_counts[user_id],
             paused=user_id in jobs.index.paused,
             all_paused=EVERYONE in jobs.index.paused,
+            paused_groups=jobs.index.paused_groups & groups,
         )
 
     # Worker
@@ -360,7 +385,7 @@ class LocalQueue:
             queue = (
                 job
                 for job in jobs.index.queue
-                if job.id not in self._held and not jobs.index.is_paused(job.user_id)
+                if job.id not in self._held and not jobs.index.is_paused(job)
             )
             for job in jobs.servers.select(worker, queue, jobs.busy_s(), limit):
                 if job.server_deaths and (claims or jobs.at_server(worker)):

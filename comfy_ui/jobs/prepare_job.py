@@ -93,6 +93,7 @@ def repeated_job(job: Job, job_id: str) -> Job:
         created_at=time.time(),
         work=job.work,
         parent_id=job.parent_id,
+        group_id=job.group_id,
     )
 
 

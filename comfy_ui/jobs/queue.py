@@ -7,7 +7,7 @@ every wait has a timeout. Each implementation has to pass ``tests/jobs/test_queu
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Collection, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Literal, Protocol
@@ -64,8 +64,8 @@ class JobQueue(Protocol):
         """Store a waiting job and return it with its rank and estimated cost.
 
         A job that is stored already is returned as it is. The new job takes the place of the
-        job ``replaces``, which is deleted. Jobs of the user that stand ready at a server are taken
-        back if they are replaced, or if the new one goes before them.
+        job ``replaces``, which is deleted, and belongs to its group. Jobs of the user that stand
+        ready at a server are taken back if they are replaced, or if the new one goes before them.
 
         Raises:
             ValidationError: the user has too many waiting jobs, or ``replaces`` has started.
@@ -81,14 +81,18 @@ class JobQueue(Protocol):
         Running jobs continue. Jobs that stand ready at a server are taken back.
         """
 
+    async def set_group_paused(self, group_id: str, *, paused: bool) -> None:
+        """Pause or resume a group of jobs, as :meth:`set_paused` does a queue."""
+
     async def cancel(self, job_id: str, user_id: str) -> bool:
         """Request the end of a job; False if it has ended or the user has no such job."""
 
-    async def reorder(self, job_id: str, user_id: str, *, before: str | None) -> bool:
-        """Move a waiting job before another of the user's, or to the end if ``before`` is None.
+    async def reorder(self, job_ids: Collection[str], user_id: str, *, before: str | None) -> bool:
+        """Move waiting jobs before another of the user's, or to the end if ``before`` is None.
 
-        Jobs count as waiting until ComfyUI starts them; one that stands ready at a server is taken
-        back first. Returns False if one of them has started.
+        The jobs keep their order. Jobs count as waiting until ComfyUI starts them; one that stands
+        ready at a server is taken back first. Returns False if all of them, or ``before``, have
+        started.
         """
 
     async def retry_fetch(self, job_id: str, user_id: str) -> bool:

@@ -130,7 +130,8 @@ class UnfinishedJobs:
         """Estimate a job that is not submitted yet, if it is submitted now."""
         waiting = [*self.index.waiting(job.user_id)]
         last = max((other.rank for other in waiting), default=0.0) + 1
-        queue = fair_order([*self.index.queue, fast_replace(job, rank=last)], self.index.clock)
+        before = (other for other in self.index.queue if not self.index.in_paused_group(other))
+        queue = fair_order([*before, fast_replace(job, rank=last)], self.index.clock)
         estimate = self.servers.estimate(job.id, queue, self.busy_s())
         self.servers.forget(job.id)
         return estimate
@@ -202,7 +203,7 @@ class UnfinishedJobs:
         queue, ahead = self.index.queue, jobs_ahead(self.index.claimed, self.updates.get)
         is_old = self.now() - self._positions_at > POSITIONS_AGE_S
         if is_old or self._positions[0] is not queue or self._positions[1] != ahead:
-            moving = [job for job in queue if not self.index.is_paused(job.user_id)]
+            moving = [job for job in queue if not self.index.is_paused(job)]
             estimates = self.servers.estimates(moving, self.busy_s())
             estimates |= estimates_at_servers(
                 self.index.claimed, self.updates.get, self._remaining_s
@@ -224,7 +225,7 @@ class UnfinishedJobs:
         return pairs
 
     def _is_paused(self, job: Job) -> bool:
-        return job.status is JobStatus.WAITING and self.index.is_paused(job.user_id)
+        return job.status is JobStatus.WAITING and self.index.is_paused(job)
 
 
 class JobIndex(MutableMapping[str, Job]):
@@ -238,6 +239,7 @@ class JobIndex(MutableMapping[str, Job]):
         self._jobs: dict[str, Job] = {}
         self._clock = FairQueueClock()
         self._paused: frozenset[str] = frozenset()
+        self._paused_groups: frozenset[str] = frozenset()
         self._queue: Sequence[Job] | None = None
         self._waiting: dict[str, dict[str, Job]] = {}  # by user, then by id
         self._arrivals = count()
@@ -265,18 +267,37 @@ class JobIndex(MutableMapping[str, Job]):
         self._paused = paused
         self._queue = None
 
-    def is_paused(self, user_id: str) -> bool:
-        """Whether no waiting job of the user may start."""
-        return EVERYONE in self._paused or user_id in self._paused
+    @property
+    def paused_groups(self) -> frozenset[str]:
+        """The ids of the paused groups."""
+        return self._paused_groups
+
+    @paused_groups.setter
+    def paused_groups(self, paused: frozenset[str]) -> None:
+        self._paused_groups = paused
+        self._queue = None
+
+    def in_paused_group(self, job: Job) -> bool:
+        """Whether the group of a job is paused."""
+        return job.group_id in self._paused_groups
+
+    def is_paused(self, job: Job) -> bool:
+        """Whether a job may not start: its group, its user or everyone is paused."""
+        users = self._paused
+        return EVERYONE in users or job.user_id in users or self.in_paused_group(job)
 
     @property
     def queue(self) -> Sequence[Job]:
         """The waiting jobs in order, paused ones last; the same object until a change."""
         if self._queue is None:
             waiting = [job for jobs in self._waiting.values() for job in jobs.values()]
+            held: list[Job] = []
+            if self._paused or self._paused_groups:
+                held = [job for job in waiting if self.is_paused(job)]
+                waiting = [job for job in waiting if not self.is_paused(job)]
+            # Apart: jobs that do not start must not delay the others of their user.
             order = fair_order(waiting, self._clock)
-            if self._paused:
-                order.sort(key=lambda job: self.is_paused(job.user_id))
+            order += fair_order(held, self._clock) if held else []
             self._queue = tuple(order)
         return self._queue
 

@@ -136,7 +136,9 @@ class JobUpdates:
 def first_snapshot(job: Job) -> Snapshot:
     """Return the snapshot of a job before any report."""
     phase = Phase.CANCELLING if job.cancel_requested else job.status.phase
-    return Snapshot(job_id=job.id, phase=phase, server_deaths=job.server_deaths)
+    return Snapshot(
+        job_id=job.id, phase=phase, server_deaths=job.server_deaths, group_id=job.group_id
+    )
 
 
 def next_snapshot(old: Snapshot, job: Job, report: JobReport) -> Snapshot:
@@ -188,6 +190,7 @@ def last_snapshot(job: Job, items: tuple[LibraryItem, ...] = ()) -> Snapshot:
         elapsed_s=max(0.0, job.finished_at - started_at) if job.finished_at else 0.0,
         error=error,
         server_deaths=job.server_deaths,
+        group_id=job.group_id,
         items=items,
         texts=job.outputs.texts if job.outputs else (),
     )

@@ -115,6 +115,8 @@ class LibraryService:
         starred: bool | None = None,
         since: float | None = None,
         until: float | None = None,
+        group_id: str | None = None,
+        folded: bool = False,
     ) -> list[LibraryItem]:
         """Return a page of results, newest first, 500 at most.
 
@@ -124,6 +126,8 @@ class LibraryService:
                 and the filters of :mod:`comfy_ui.storage.search_terms`.
             since: the earliest creation time, in seconds since the epoch.
             until: the first creation time that is too late.
+            group_id: only results of the jobs of this group, and its contact sheet.
+            folded: of each group only the newest result.
         """
         query = ItemQuery(
             user_id=user_id,
@@ -135,8 +139,22 @@ class LibraryService:
             starred=starred,
             since=since,
             until=until,
+            group_id=group_id,
+            folded=folded,
         )
         return await self._store.page(query)
+
+    async def with_groups(
+        self, item_ids: Iterable[int], group_ids: Iterable[str], user_id: str
+    ) -> list[int]:
+        """Return the ids of results and of all results of the groups, each once."""
+        ids = dict.fromkeys(item_ids)
+        for group_id in group_ids:
+            before: int | None = None
+            while page := await self.results(user_id, limit=500, before=before, group_id=group_id):
+                before = page[-1].id
+                ids |= dict.fromkeys(item.id for item in page)
+        return [*ids]
 
     async def keep_preview(self, job: Job, image: bytes, media_type: str) -> LibraryItem:
         """Store the last preview of a stopped job as a result with the job's settings.

@@ -8,7 +8,7 @@ from typing import Final
 
 from ..protocol._replace import fast_replace
 from ..protocol.durations import Measurement, ShapeKey
-from ..storage.records import ACTIVE, Grid, Job, JobStatus, LibraryItem, StoredFile
+from ..storage.records import ACTIVE, Grid, Job, JobGroup, JobStatus, LibraryItem, StoredFile
 from ..storage.tables import durations_table, grids_table, items_table, jobs_table
 from .postgres_database import Cursor, PostgresDatabase
 
@@ -63,9 +63,10 @@ class PostgresJobStore:
 
         return await self._database.run(read)
 
-    async def recent(self, user_id: str, limit: int) -> list[Job]:
+    async def recent(self, user_id: str, limit: int, *, folded: bool = False) -> list[Job]:
+        condition = f" AND {jobs_table.NEWEST_OF_GROUP}" if folded else ""
         rows = await self._database.fetch(
-            "SELECT * FROM jobs WHERE user_id = %s AND finished_at IS NOT NULL"
+            f"SELECT * FROM jobs WHERE user_id = %s AND finished_at IS NOT NULL{condition}"  # noqa: S608 -- constant
             " ORDER BY finished_at DESC LIMIT %s",
             (user_id, limit),
         )
@@ -289,6 +290,41 @@ class PostgresJobStore:
             await cursor.execute("UPDATE grids SET done = true WHERE id = %s", (grid.id,))
 
         await self._database.run(write)
+
+    async def groups(self, group_ids: Sequence[str], user_id: str) -> list[JobGroup]:
+        jobs_of = f"FROM jobs WHERE group_id = grids.id AND NOT {grids_table.IS_SHEET}"
+        rows = await self._database.fetch(
+            "SELECT grids.*, first.*, statuses.counts, files.results FROM grids"  # noqa: S608 -- constant
+            f" JOIN LATERAL (SELECT prompt, preset {jobs_of} ORDER BY created_at, id LIMIT 1)"
+            " AS first ON true"
+            " CROSS JOIN LATERAL (SELECT json_object_agg(status, count) AS counts FROM"
+            f" (SELECT status, count(*) {jobs_of} AND finished_at IS NOT NULL GROUP BY status)"
+            " AS by_status) AS statuses"
+            f" CROSS JOIN LATERAL (SELECT count(*) AS results FROM items WHERE job_id IN (SELECT id"
+            f" {jobs_of}) AND deleted_at IS NULL) AS files"
+            " WHERE grids.id = ANY(%s) AND grids.user_id = %s",
+            ([*group_ids], user_id),
+        )
+        return [grids_table.group_of(r, r, r["counts"] or {}, r["results"]) for r in rows]
+
+    async def group_jobs(
+        self, group_id: str, user_id: str, *, limit: int, offset: int = 0
+    ) -> list[Job]:
+        rows = await self._database.fetch(
+            f"SELECT * FROM jobs WHERE group_id = %s AND user_id = %s"  # noqa: S608 -- constant
+            f" AND NOT {grids_table.IS_SHEET} ORDER BY created_at, id LIMIT %s OFFSET %s",
+            (group_id, user_id, limit, offset),
+        )
+        return [jobs_table.job_of(row) for row in rows]
+
+    async def paused_groups(self) -> frozenset[str]:
+        rows = await self._database.fetch("SELECT id FROM grids WHERE paused")
+        return frozenset(row["id"] for row in rows)
+
+    async def save_group_paused(self, group_id: str, *, paused: bool) -> None:
+        await self._database.execute(
+            "UPDATE grids SET paused = %s WHERE id = %s", (paused, group_id)
+        )
 
     async def _items_of(self, cursor: Cursor, job_id: str) -> tuple[LibraryItem, ...]:
         await cursor.execute(

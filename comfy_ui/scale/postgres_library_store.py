@@ -48,9 +48,11 @@ class PostgresLibraryStore:
             *(("jobs.graph ~* %s", _input_pattern("name", name)) for name in terms.models),
             *(("jobs.graph ~* %s", _input_pattern("lora", name)) for name in terms.loras),
             ("jobs.seed = %s", None if terms.seed is None else str(terms.seed)),
+            ("jobs.group_id = %s", query.group_id),
         ]
         conditions = [(condition, value) for condition, value in filters if value is not None]
-        where = " AND ".join(["deleted_at IS NULL", *(condition for condition, _ in conditions)])
+        folds = [items_table.NEWEST_OF_GROUP] if query.folded else []
+        where = " AND ".join(["deleted_at IS NULL", *folds, *(text for text, _ in conditions)])
         return await self._items(
             f"{SELECT_ITEMS} WHERE {where} ORDER BY items.id DESC LIMIT %s",
             (*(value for _, value in conditions), max(0, min(query.limit, items_table.MAX_PAGE))),

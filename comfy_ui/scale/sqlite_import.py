@@ -19,14 +19,14 @@ from .postgres_database import Cursor, PostgresDatabase
 IMPORTED_FILE: Final = "comfy_ui.imported.db"
 """The name of the SQLite database after the import. The app does not read it any more."""
 
-_BOOLEANS: Final[Mapping[str, str]] = {
-    "jobs": "cancel_requested",
-    "items": "starred",
-    "grids": "done",
-    "copies": "there",
-    "durations": "cold",
+_BOOLEANS: Final[Mapping[str, tuple[str, ...]]] = {
+    "jobs": ("cancel_requested",),
+    "items": ("starred",),
+    "grids": ("done", "paused"),
+    "copies": ("there",),
+    "durations": ("cold",),
 }
-"""The column of each table that SQLite stores as a number."""
+"""The columns of each table that SQLite stores as numbers."""
 _STATEMENTS: Final[Mapping[str, str]] = {
     "jobs": "SELECT * FROM jobs",
     "items": "SELECT items.*, coalesce(body, '') AS search FROM items"
@@ -103,7 +103,7 @@ async def _copy(source: sqlite3.Connection, cursor: Cursor, table: str) -> int:
     """Copy the rows of a table, some at a time; return their number."""
     rows = await asyncio.to_thread(source.execute, _STATEMENTS[table])
     names = [column[0] for column in rows.description]
-    booleans = {number for number, name in enumerate(names) if name == _BOOLEANS.get(table)}
+    booleans = {number for number, name in enumerate(names) if name in _BOOLEANS.get(table, ())}
     targets = [*names, "has_texts"] if table == "jobs" else names
     statement = SQL("COPY {} ({}) FROM STDIN").format(
         Identifier(table), SQL(", ").join(map(Identifier, targets))

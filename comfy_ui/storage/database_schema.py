@@ -20,7 +20,7 @@ from .tables import (
     webhooks_table,
 )
 
-VERSION: Final = 7
+VERSION: Final = 8
 """Stored as SQLite's ``user_version``."""
 
 SCHEMA: Final = (
@@ -44,6 +44,7 @@ MIGRATIONS: Final = {
     5: (*jobs_table.ADD_PARENT, *preset_defaults_table.SCHEMA),
     6: (webhooks_table.ADD_WEBHOOK, *webhooks_table.SCHEMA),
     7: (jobs_table.SEED_INDEX,),
+    8: grids_table.ADD_GROUPS,
 }
 """The statements that lead to each version from the one before it."""
 

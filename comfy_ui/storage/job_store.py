@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
 from ..protocol.durations import Measurement, ShapeKey
-from .records import Grid, Job, LibraryItem, StoredFile
+from .records import Grid, Job, JobGroup, LibraryItem, StoredFile
 
 
 class JobStore(Protocol):
@@ -31,8 +31,8 @@ class JobStore(Protocol):
     ) -> tuple[Job, tuple[LibraryItem, ...]] | None:
         """Return a job and its results, or None if the user has no such job."""
 
-    async def recent(self, user_id: str, limit: int) -> list[Job]:
-        """Return the user's finished jobs, newest first."""
+    async def recent(self, user_id: str, limit: int, *, folded: bool = False) -> list[Job]:
+        """Return the user's finished jobs, newest first; ``folded``: the newest of each group."""
 
     # Queue
 
@@ -131,3 +131,22 @@ class JobStore(Protocol):
 
     async def finish_grid(self, grid: Grid, sheet: tuple[Job, StoredFile] | None) -> None:
         """Mark a grid as done and store its contact sheet, if there is one."""
+
+    # Groups: the jobs of a grid
+
+    async def groups(self, group_ids: Sequence[str], user_id: str) -> list[JobGroup]:
+        """Return those of the groups that are the user's and have jobs."""
+
+    async def group_jobs(
+        self, group_id: str, user_id: str, *, limit: int, offset: int = 0
+    ) -> list[Job]:
+        """Return a page of the jobs of a group, in the order of their submission.
+
+        The contact sheet is not among them.
+        """
+
+    async def paused_groups(self) -> frozenset[str]:
+        """Return the ids of all paused groups."""
+
+    async def save_group_paused(self, group_id: str, *, paused: bool) -> None:
+        """Write whether a group is paused."""

@@ -26,6 +26,7 @@ __all__ = [
     "ItemQuery",
     "Job",
     "JobError",
+    "JobGroup",
     "JobRequest",
     "JobStatus",
     "Kind",
@@ -212,6 +213,7 @@ class Job:
     of the job, ``server`` the name of its server, and ``outputs`` the files and texts that ComfyUI
     reported. ``server_deaths`` counts the servers that stopped while they ran the job.
     ``parent_id`` is the id of the result that the job works on. ``webhook`` hears of the job's end.
+    ``group_id`` is the id of the :class:`JobGroup` that the job belongs to.
     """
 
     id: str
@@ -236,6 +238,7 @@ class Job:
     cost_s: float = 1.0
     parent_id: int | None = None
     webhook: WebhookTarget | None = None
+    group_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -264,7 +267,7 @@ class LibraryItem:
     ComfyUI's name, for downloads. ``is_preview``: the user kept it from a job that was stopped.
     ``thumbnail`` is a small WebP image, or None for audio and
     unreadable files. ``width`` and ``height`` are in pixels. ``parent_id`` is the id of the result
-    that it was made from.
+    that it was made from, and ``group_id`` that of the group of its job.
     """
 
     id: int
@@ -287,11 +290,15 @@ class LibraryItem:
     is_preview: bool = False
     deleted_at: float | None = None
     parent_id: int | None = None
+    group_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ItemQuery:
-    """Filters of a page of results, newest first; see ``LibraryService.results``."""
+    """Filters of a page of results, newest first; see ``LibraryService.results``.
+
+    ``group_id``: only the results of this group. ``folded``: of each group the newest result only.
+    """
 
     user_id: str
     limit: int = 50
@@ -302,6 +309,8 @@ class ItemQuery:
     starred: bool | None = None
     since: float | None = None
     until: float | None = None
+    group_id: str | None = None
+    folded: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)  # no slots: copied often, see fast_replace
@@ -317,8 +326,8 @@ class Snapshot:
     image as the server sent it, of MIME type ``preview_type``. ``version`` grows with every
     change. ``error`` is the reason of a failure or, while the phase is ``reconnecting``, of the
     lost connection.
-    ``server_deaths`` is that of the job; ``paused``: it waits in a paused queue. ``items`` and
-    ``texts`` are complete in the last snapshot, whose phase is terminal.
+    ``server_deaths`` and ``group_id`` are those of the job; ``paused``: it waits in a paused queue
+    or group. ``items`` and ``texts`` are complete in the last snapshot, whose phase is terminal.
     """
 
     job_id: str
@@ -342,6 +351,7 @@ class Snapshot:
     preview_type: str | None = None
     error: JobError | None = None
     server_deaths: int = 0
+    group_id: str | None = None
     paused: bool = False
     items: tuple[LibraryItem, ...] = ()
     texts: tuple[str, ...] = ()
@@ -360,6 +370,7 @@ class QueueView:
     ``others`` counts the unfinished jobs of other users. ``ended`` counts the user's finished jobs
     since the start, because a job may start and finish between two views. ``paused``: the user has
     paused this queue; ``all_paused``: an admin has paused the queues of all users.
+    ``paused_groups`` are the ids of the paused groups of these jobs.
     """
 
     jobs: tuple[tuple[Job, Snapshot], ...]
@@ -367,6 +378,7 @@ class QueueView:
     ended: int = 0
     paused: bool = False
     all_paused: bool = False
+    paused_groups: frozenset[str] = frozenset()
 
 
 class QueueCounts(NamedTuple):
@@ -441,3 +453,24 @@ class Grid:
         row, column = divmod(self.jobs.index(job_id), len(self.across.labels))
         labels = (self.across.labels[column], *((self.down.labels[row],) if self.down else ()))
         return GridCell(self.jobs.index(job_id) + 1, len(self.jobs), labels)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobGroup:
+    """Jobs that were submitted together: the cells of a :class:`Grid`, as one row of the queue.
+
+    ``prompt`` and ``preset`` are those of the first job. ``size`` is the number of cells;
+    ``succeeded``, ``failed`` and ``cancelled`` count the jobs that have ended, repeated ones
+    included. ``results`` counts the files of the jobs, the contact sheet aside.
+    """
+
+    id: str
+    title: str
+    prompt: str
+    preset: str
+    size: int
+    succeeded: int = 0
+    failed: int = 0
+    cancelled: int = 0
+    results: int = 0
+    paused: bool = False

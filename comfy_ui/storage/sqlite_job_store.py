@@ -9,7 +9,7 @@ from pathlib import Path
 from ..protocol._replace import fast_replace
 from ..protocol.durations import Measurement, ShapeKey
 from .database import Database
-from .records import Grid, Job, LibraryItem, StoredFile
+from .records import Grid, Job, JobGroup, LibraryItem, StoredFile
 from .tables import (
     copies_table,
     durations_table,
@@ -44,8 +44,8 @@ class SqliteJobStore:
 
         return await self._database.run(read)
 
-    async def recent(self, user_id: str, limit: int) -> list[Job]:
-        return await self._database.run(jobs_table.recent, user_id, limit)
+    async def recent(self, user_id: str, limit: int, *, folded: bool = False) -> list[Job]:
+        return await self._database.run(jobs_table.recent, user_id, limit, folded=folded)
 
     async def unfinished(self) -> list[Job]:
         return await self._database.run(jobs_table.unfinished)
@@ -175,3 +175,19 @@ class SqliteJobStore:
             grids_table.set_done(connection, grid.id)
 
         await self._database.run(write)
+
+    async def groups(self, group_ids: Sequence[str], user_id: str) -> list[JobGroup]:
+        return await self._database.run(grids_table.groups, group_ids, user_id)
+
+    async def group_jobs(
+        self, group_id: str, user_id: str, *, limit: int, offset: int = 0
+    ) -> list[Job]:
+        return await self._database.run(
+            grids_table.group_jobs, group_id, user_id, limit=limit, offset=offset
+        )
+
+    async def paused_groups(self) -> frozenset[str]:
+        return await self._database.run(grids_table.paused)
+
+    async def save_group_paused(self, group_id: str, *, paused: bool) -> None:
+        await self._database.run(grids_table.set_paused, group_id, paused=paused)

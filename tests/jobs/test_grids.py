@@ -47,6 +47,10 @@ async def test_grid_sheet_is_a_result_and_cells_stay(service: JobService) -> Non
     assert len(cells) == 4
     assert sheet.filename == "grid-steps-seed.webp"
     assert (sheet.kind, sheet.prompt, sheet.seed) == ("image", "a kite", 7)
+    group = await service.groups.get(grid.id, "ann")
+    assert (group.succeeded, group.results) == (4, 4), "the sheet is none of its results"
+    assert {item.group_id for item in (sheet, *cells)} == {grid.id}
+    assert await service.library.results("ann", folded=True) == [sheet]
     assert sheet.thumbnail is not None
     with Image.open(sheet.path) as picture:
         assert picture.width > 2 * 256
@@ -84,6 +88,43 @@ async def test_submit_grid_queues_all_cells_or_none(client: ComfyWSClient, tmp_p
         for job in await service.active("ann"):
             await end_of(service, job)
         assert await service.library.results("ann") == []
+
+
+def held_requests(count: int) -> list[JobRequest]:
+    return [
+        JobRequest(user_id="ann", preset="s", graph=sleepy_graph(nonce=n, seconds=30))
+        for n in range(count)
+    ]
+
+
+async def test_group_paused_and_cancelled_as_one_survives_a_restart(
+    client: ComfyWSClient, tmp_path: Path
+) -> None:
+    axis = GridAxis("n", ("0", "1", "2", "3"))
+    async with open_jobs(client=client, data_dir=tmp_path / "data") as service:
+        grid = await service.submit_grid(held_requests(4), across=axis)
+        with pytest.raises(ValidationError, match="no such group"):
+            await service.groups.set_paused(grid.id, "bob", paused=True)
+        await service.groups.set_paused(grid.id, "ann", paused=True)
+    async with open_jobs(client=client, data_dir=tmp_path / "data") as service:
+        group = await service.groups.get(grid.id, "ann")
+        assert (group.title, group.size, group.paused) == ("n", 4, True)
+        jobs = await service.groups.jobs(grid.id, "ann")
+        assert tuple(job.id for job in jobs) == grid.jobs
+        alone = await service.submit(held_requests(9)[8])
+        assert (await service.snapshot(grid.jobs[3], "ann")).paused
+        assert not (await service.snapshot(alone.id, "ann")).paused
+        with pytest.raises(ValidationError):
+            await service.groups.cancel(grid.id, "bob")
+        assert await service.groups.cancel(grid.id, "ann") == 4
+        assert [job.id for job in await service.active("ann")][-1:] == [alone.id]
+        await service.cancel(alone.id, "ann")
+        await ended(service, grid)
+        group = await service.groups.get(grid.id, "ann")
+        assert (group.cancelled, group.paused) == (4, False)
+        retried = await service.repeat(grid.jobs[0], "ann")
+        assert retried.group_id == grid.id
+        await service.cancel(retried.id, "ann")
 
 
 async def test_grid_cancelled_cells_stay_empty_in_sheet(service: JobService) -> None:

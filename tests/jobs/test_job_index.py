@@ -165,7 +165,7 @@ async def _do_at_random(queue: LocalQueue, rng: random.Random, number: int) -> N
         await queue.cancel(job.id, job.user_id)
     elif what == "reorder":
         others = [j.id for j in jobs if j.user_id == job.user_id and j is not job]
-        await queue.reorder(job.id, job.user_id, before=rng.choice([None, *others]))
+        await queue.reorder([job.id], job.user_id, before=rng.choice([None, *others]))
     elif what == "claim":
         await queue.claim(rng.choice("wv"), limit=rng.randint(1, 2))
     elif job.server is not None and what == "back":

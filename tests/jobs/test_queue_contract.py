@@ -167,15 +167,15 @@ async def test_reorder_changes_order_of_own_waiting_jobs_only(
     queue: JobQueue, tmp_path: Path
 ) -> None:
     a, b, c = await _submit(queue, "ann", "ann", "ann")
-    assert await queue.reorder(c.id, "ann", before=a.id)
+    assert await queue.reorder([c.id], "ann", before=a.id)
     assert [job.id for job in await queue.active("ann")] == [c.id, a.id, b.id]
-    assert await queue.reorder(c.id, "ann", before=None)
+    assert await queue.reorder([c.id], "ann", before=None)
     assert [job.id for job in await queue.active("ann")] == [a.id, b.id, c.id]
-    assert not await queue.reorder(c.id, "bob", before=a.id)
+    assert not await queue.reorder([c.id], "bob", before=a.id)
     (claimed,) = await _claim(queue)
     await _report(queue, claimed, progress=_progress(claimed, 1.0))
-    assert not await queue.reorder(claimed.id, "ann", before=b.id)
-    assert not await queue.reorder(b.id, "ann", before=claimed.id)
+    assert not await queue.reorder([claimed.id], "ann", before=b.id)
+    assert not await queue.reorder([b.id], "ann", before=claimed.id)
 
 
 async def _give_back(queue: JobQueue) -> list[str]:
@@ -191,7 +191,7 @@ async def test_reorder_takes_back_a_ready_job(queue: JobQueue) -> None:
     a, b = await _claim(queue, 2)
     (c,) = [job for job in await queue.active("ann") if job.id not in (a.id, b.id)]
     await _report(queue, a, progress=_progress(a, 1.0))
-    moving = asyncio.create_task(queue.reorder(b.id, "ann", before=None))
+    moving = asyncio.create_task(queue.reorder([b.id], "ann", before=None))
     await asyncio.sleep(0)
     async with asyncio.timeout(2):
         while not (withdrawn := await _give_back(queue)):  # noqa: ASYNC110 -- the worker polls
@@ -257,6 +257,62 @@ async def test_set_paused_puts_jobs_of_others_first(queue: JobQueue) -> None:
     assert [job.id for job in await _claim(queue, 2)] == [bob.id]
     await queue.set_paused("ann", paused=False)
     assert [job.id for job in await _claim(queue, 2)] == [ann.id]
+
+
+async def _submit_group(queue: JobQueue, user_id: str, size: int) -> list[Job]:
+    return [
+        await queue.submit(support.a_job(user_id, created_at=float(n), group_id="g"), front=False)
+        for n in range(size)
+    ]
+
+
+async def test_set_group_paused_takes_back_its_ready_job_and_lets_others_start(
+    queue: JobQueue,
+) -> None:
+    group = await _submit_group(queue, "ann", 3)
+    (other,) = await _submit(queue, "ann")
+    running, ready = await _claim(queue, 2)
+    await _report(queue, running, progress=_progress(running, 1.0))
+    await queue.set_group_paused("g", paused=True)
+    assert await _give_back(queue) == [ready.id]
+    assert [job.id for job in await _claim(queue, 3)] == [other.id]
+    async with aclosing(queue.follow_queue("ann")) as views:
+        view = await anext(views)
+    assert view.paused_groups == {"g"}
+    assert [s.job_id for _, s in view.jobs if s.paused] == [job.id for job in group[1:]]
+    await queue.set_group_paused("g", paused=False)
+    assert [job.id for job in await _claim(queue, 3)] == [job.id for job in group[1:]]
+
+
+async def test_claim_beside_a_paused_group_keeps_the_share_of_its_user(queue: JobQueue) -> None:
+    await _submit_group(queue, "ann", 20)
+    (own,) = await _submit(queue, "ann")
+    others = await _submit(queue, "bob", "bob", "bob")
+    await queue.set_group_paused("g", paused=True)
+    assert [job.id for job in await _claim(queue, 2)] == [own.id, others[0].id]
+
+
+async def test_claim_of_a_large_group_alternates_with_other_users(queue: JobQueue) -> None:
+    await _submit_group(queue, "ann", 100)
+    await _submit(queue, "bob", "bob", "carol")
+    users = [job.user_id for job in await _claim(queue, 8)]
+    assert sorted(users[:3]) == ["ann", "bob", "carol"]
+    assert users[3:] == ["ann", "bob", "ann", "ann", "ann"]
+
+
+async def test_reorder_of_a_group_keeps_the_order_within_it(queue: JobQueue) -> None:
+    (first,) = await _submit(queue, "ann")
+    group = [job.id for job in await _submit_group(queue, "ann", 3)]
+    assert await queue.reorder(group, "ann", before=first.id)
+    assert [job.id for job in await queue.active("ann")] == [*group, first.id]
+    assert not await queue.reorder(group, "ann", before=group[0])
+    assert not await queue.reorder(group, "bob", before=None)
+
+
+async def test_submit_in_place_of_a_job_belongs_to_its_group(queue: JobQueue) -> None:
+    old, _ = await _submit_group(queue, "ann", 2)
+    new = await queue.submit(support.a_job("ann"), front=False, replaces=old.id)
+    assert new.group_id == "g"
 
 
 async def test_return_job_withdrawn_costs_its_user_no_share(queue: JobQueue) -> None:

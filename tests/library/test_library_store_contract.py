@@ -85,6 +85,26 @@ async def test_page_without_filters_has_the_newest_job_first_and_its_files_in_or
     assert ids(await library.page(ItemQuery(user_id="ann", before=first.id))) == [second.id]
 
 
+async def test_page_folded_has_the_newest_result_of_each_group(stores: Stores) -> None:
+    library, jobs = stores
+    first, second = await add(jobs, "a", "b", group_id="one")
+    (third,) = await add(jobs, "c", group_id="one")
+    (single,) = await add(jobs, "d")
+    (other,) = await add(jobs, "e", group_id="two")
+
+    async def found(**query: Any) -> list[int]:
+        return ids(await library.page(ItemQuery(user_id="ann", **query)))
+
+    assert await found(folded=True) == [other.id, single.id, third.id]
+    assert await found(folded=True, before=single.id) == [third.id]
+    assert await found(group_id="one") == [third.id, first.id, second.id]
+    assert await found(group_id="one", text="c") == [third.id]
+    assert {item.group_id for item in await library.items([third.id], "ann")} == {"one"}
+    await library.set_deleted([third.id], "ann", 5.0)
+    assert await found(folded=True) == [other.id, single.id, first.id]
+    assert ids(await library.page(ItemQuery(user_id="bob", group_id="one"))) == []
+
+
 async def test_page_with_filters_has_only_what_matches(stores: Stores) -> None:
     library, jobs = stores
     (harbor,) = await add(jobs, "harbor", preset="sd15")

@@ -8,7 +8,15 @@ from itertools import count
 from pathlib import Path
 
 from comfy_ui.protocol.durations import Measurement, ShapeKey
-from comfy_ui.storage.records import ACTIVE, Grid, Job, JobStatus, LibraryItem, StoredFile
+from comfy_ui.storage.records import (
+    ACTIVE,
+    Grid,
+    Job,
+    JobGroup,
+    JobStatus,
+    LibraryItem,
+    StoredFile,
+)
 
 
 class MemoryJobStore:
@@ -24,6 +32,7 @@ class MemoryJobStore:
         self._grids: dict[str, Grid] = {}
         self._done: set[str] = set()
         self._paused: frozenset[str] = frozenset()
+        self._paused_groups: frozenset[str] = frozenset()
         self._durations: dict[str, dict[ShapeKey, tuple[Measurement, ...]]] = {}
 
     async def get(self, job_id: str, user_id: str) -> Job | None:
@@ -36,9 +45,15 @@ class MemoryJobStore:
         job = await self.get(job_id, user_id)
         return (job, tuple(self._items.get(job_id, ()))) if job else None
 
-    async def recent(self, user_id: str, limit: int) -> list[Job]:
+    async def recent(self, user_id: str, limit: int, *, folded: bool = False) -> list[Job]:
         jobs = [j for j in self._jobs.values() if j.user_id == user_id and j.finished_at]
-        return sorted(jobs, key=lambda job: job.finished_at or 0.0, reverse=True)[:limit]
+        jobs.sort(key=lambda job: (job.finished_at or 0.0, job.id), reverse=True)
+        if folded:
+            newest: dict[str, Job] = {}
+            for job in jobs:
+                newest.setdefault(job.group_id or job.id, job)
+            jobs = [*newest.values()]
+        return jobs[:limit]
 
     async def unfinished(self) -> list[Job]:
         statuses = {*ACTIVE, JobStatus.UNFETCHED}
@@ -189,6 +204,50 @@ class MemoryJobStore:
             self._add_item(job, file)
         self._done.add(grid.id)
 
+    async def groups(self, group_ids: Sequence[str], user_id: str) -> list[JobGroup]:
+        groups = []
+        for group_id in group_ids:
+            jobs = await self.group_jobs(group_id, user_id, limit=1000)
+            grid = self._grids.get(group_id)
+            if grid is None or not jobs:
+                continue
+            ended = [job.status for job in jobs if job.finished_at]
+            group = JobGroup(
+                id=group_id,
+                title=grid.title,
+                prompt=jobs[0].prompt,
+                preset=jobs[0].preset,
+                size=len(grid.jobs),
+                succeeded=ended.count(JobStatus.SUCCEEDED),
+                failed=ended.count(JobStatus.FAILED) + ended.count(JobStatus.LOST),
+                cancelled=ended.count(JobStatus.CANCELLED),
+                results=sum(len(self._items.get(job.id, ())) for job in jobs),
+                paused=group_id in self._paused_groups,
+            )
+            groups.append(group)
+        return groups
+
+    async def group_jobs(
+        self, group_id: str, user_id: str, *, limit: int, offset: int = 0
+    ) -> list[Job]:
+        jobs = [
+            job
+            for job in self._jobs.values()
+            if job.group_id == group_id
+            and job.user_id == user_id
+            and (job.prompt_id or job.status is not JobStatus.SUCCEEDED)
+        ]
+        jobs.sort(key=lambda job: (job.created_at, job.id))
+        return jobs[offset : offset + limit]
+
+    async def paused_groups(self) -> frozenset[str]:
+        return self._paused_groups
+
+    async def save_group_paused(self, group_id: str, *, paused: bool) -> None:
+        self._paused_groups = (
+            self._paused_groups | {group_id} if paused else self._paused_groups - {group_id}
+        )
+
     def _add_item(self, job: Job, file: StoredFile) -> None:
         items = self._items.setdefault(job.id, [])
         if any(item.path == self._folder / file.path for item in items):
@@ -212,5 +271,6 @@ class MemoryJobStore:
                 seed=job.seed,
                 values=job.values,
                 parent_id=job.parent_id,
+                group_id=job.group_id,
             )
         )

@@ -7,6 +7,7 @@ import os
 import sqlite3
 import threading
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,11 @@ from comfy_ui.errors import StorageError, ValidationError
 from comfy_ui.storage import database_schema
 from comfy_ui.storage.database import Database
 from comfy_ui.storage.database_schema import VERSION
-from comfy_ui.storage.records import Webhook
+from comfy_ui.storage.records import Grid, GridAxis, JobStatus, Webhook
 from comfy_ui.storage.tables import (
     durations_table,
     favorites_table,
+    grids_table,
     jobs_table,
     pauses_table,
     preset_defaults_table,
@@ -142,6 +144,8 @@ async def test_database_open_of_version_1_keeps_its_jobs(tmp_path: Path) -> None
             "DROP TABLE favorites; DROP TABLE preset_defaults;"
             "DROP TRIGGER job_ended; DROP TABLE webhooks; DROP TABLE webhook_deliveries;"
             "ALTER TABLE jobs DROP COLUMN webhook;"
+            "DROP INDEX jobs_group; ALTER TABLE jobs DROP COLUMN group_id;"
+            "ALTER TABLE grids DROP COLUMN paused;"
             "DROP INDEX jobs_seed; DROP INDEX jobs_parent; ALTER TABLE jobs DROP COLUMN parent_id;"
             "PRAGMA user_version = 1"
         )
@@ -155,6 +159,35 @@ async def test_database_open_of_version_1_keeps_its_jobs(tmp_path: Path) -> None
         assert await ours.run(preset_defaults_table.get, job.user_id, "sd15") == {}
         assert await ours.run(webhooks_table.webhook, job.user_id) == Webhook()
         await ours.close()
+
+
+async def test_database_open_of_version_7_makes_groups_of_its_grids(tmp_path: Path) -> None:
+    cells = [support.a_job(id=f"c{n}") for n in range(2)]
+    sheet = replace(support.a_job(id="s", created_at=3.0), status=JobStatus.SUCCEEDED)
+    single = replace(support.a_job(id="x"), status=JobStatus.SUCCEEDED)
+    ours = Database(tmp_path)
+    await ours.open()
+    for job in (*cells, sheet, single):
+        await ours.run(jobs_table.insert, job)
+    axis = GridAxis("Steps", ("1", "2"))
+    grid = Grid(id="g", user_id="ann", across=axis, down=None, jobs=("c0", "c1"), created_at=3.0)
+    await ours.run(grids_table.insert, grid)
+    await ours.close()
+    with closing(sqlite3.connect(tmp_path / "comfy_ui.db")) as older:
+        older.executescript(
+            "DROP INDEX jobs_group; ALTER TABLE jobs DROP COLUMN group_id;"
+            "ALTER TABLE grids DROP COLUMN paused; PRAGMA user_version = 7"
+        )
+    ours = Database(tmp_path)
+    await ours.open()
+    groups = {
+        job.id: stored.group_id
+        for job in (*cells, sheet, single)
+        if (stored := await ours.run(jobs_table.get, job.id, job.user_id))
+    }
+    assert groups == {"c0": "g", "c1": "g", "s": "g", "x": None}
+    assert await ours.run(grids_table.get, "g", "ann") == grid
+    await ours.close()
 
 
 async def test_database_open_of_another_program_raises_and_changes_nothing(tmp_path: Path) -> None:

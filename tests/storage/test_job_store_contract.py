@@ -262,6 +262,43 @@ async def test_delete_grid_removes_grid(store: JobStore) -> None:
     assert await store.unfinished_grids() == []
 
 
+async def test_groups_count_ended_jobs_and_results_without_the_sheet(store: JobStore) -> None:
+    jobs = [
+        await store.add(a_job(id=f"j{n}", created_at=float(n), prompt=f"fox {n}", group_id="grid"))
+        for n in range(1, 4)
+    ]
+    other = await store.add(a_job(id="other"))
+    assert await store.groups(["grid"], "ann") == []
+    grid = a_grid(*(job.id for job in jobs))
+    await store.add_grid(grid)
+    made = replace(ended(jobs[0]), prompt_id="p")
+    await store.finish(made, [file("a"), file("b")])
+    await store.finish(ended(jobs[1], at=110.0, status=JobStatus.CANCELLED), [])
+    await store.finish(ended(other, at=105.0), [])
+    await store.finish_grid(grid, (ended(a_job(id="sheet", group_id="grid"), 120.0), file("s")))
+    (group,) = await store.groups(["grid", "unknown"], "ann")
+    assert (group.title, group.prompt, group.preset, group.size) == ("Steps", "fox 1", "p", 3)
+    assert (group.succeeded, group.failed, group.cancelled, group.results) == (1, 0, 1, 2)
+    assert await store.groups(["grid"], "bob") == []
+    assert [job.id for job in await store.group_jobs("grid", "ann", limit=9)] == ["j1", "j2", "j3"]
+    page = await store.group_jobs("grid", "ann", limit=1, offset=1)
+    assert [job.id for job in page] == ["j2"]
+    assert await store.group_jobs("grid", "bob", limit=9) == []
+    assert [job.id for job in await store.recent("ann", 9, folded=True)] == ["sheet", "other"]
+    assert len(await store.recent("ann", 9)) == 4
+
+
+async def test_save_group_paused_adds_and_removes_a_group(store: JobStore) -> None:
+    job = await store.add(a_job(group_id="grid"))
+    await store.add_grid(a_grid(job.id))
+    assert await store.paused_groups() == frozenset()
+    await store.save_group_paused("grid", paused=True)
+    assert await store.paused_groups() == {"grid"}
+    assert (await store.groups(["grid"], "ann"))[0].paused
+    await store.save_group_paused("grid", paused=False)
+    assert await store.paused_groups() == frozenset()
+
+
 async def test_save_durations_replaces_those_of_the_same_shape_and_server(store: JobStore) -> None:
     sampler = ShapeKey(NodeShape("KSampler", "a.safetensors", 1.0, 20.0), cold=False)
     decoder = ShapeKey(NodeShape("VAEDecode", "", 0.25, 1.0), cold=True)

@@ -52,7 +52,7 @@ async def test_submit_cancelled_at_any_step_keeps_memory_and_disk_equal(
         await queue.submit(support.a_job(), front=False)
         await cancel_after(queue.submit(support.a_job(), front=False), steps)
         await cancel_after(queue.submit(support.a_job(), front=True, replaces=old.id), steps)
-        await cancel_after(queue.reorder(old.id, "ann", before=None), steps)
+        await cancel_after(queue.reorder([old.id], "ann", before=None), steps)
         assert await on_disk(queue) == {
             job.id: job.rank for job in queue._unfinished.index.values()
         }

@@ -9,6 +9,7 @@ import time
 import uuid
 from collections.abc import Sequence
 from contextlib import aclosing
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -80,7 +81,7 @@ class GridService:
         queued: list[str] = []
         try:
             for job in reversed(cells) if front else cells:  # each goes before the others
-                await self._queue.submit(job, front=front)
+                await self._queue.submit(replace(job, group_id=grid.id), front=front)
                 queued.append(job.id)
         except ComfyHeadlessError:
             for job_id in reversed(queued):  # from the end, so that no cell moves up and starts
@@ -174,4 +175,5 @@ def _sheet_job(grid: Grid, cell: Job) -> Job:
         status=JobStatus.SUCCEEDED,
         created_at=grid.created_at,
         finished_at=time.time(),
+        group_id=grid.id,
     )

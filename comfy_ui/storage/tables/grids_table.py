@@ -1,13 +1,15 @@
-"""The ``grids`` table: schema and queries."""
+"""The ``grids`` table, and the groups of jobs that it names: schema and queries."""
 
 from __future__ import annotations
 
 import json
 import sqlite3
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from typing import Final
 
-from ..records import Grid, GridAxis
+from ..records import Grid, GridAxis, Job, JobGroup, JobStatus
+from . import jobs_table
 from .row import Row
 
 SCHEMA: Final = (
@@ -17,11 +19,28 @@ SCHEMA: Final = (
     sides TEXT NOT NULL,            -- JSON: the axes across and down, with labels
     jobs TEXT NOT NULL,             -- JSON: the ids of the cells, row by row
     created_at REAL NOT NULL,
+    paused INTEGER NOT NULL DEFAULT 0,
     done INTEGER NOT NULL DEFAULT 0 -- its contact sheet is drawn, or cannot be
 )""",
     "CREATE INDEX grids_unfinished ON grids(created_at) WHERE done = 0",
 )
 
+
+ADD_GROUPS: Final = (
+    *jobs_table.ADD_GROUP,
+    "ALTER TABLE grids ADD COLUMN paused INTEGER NOT NULL DEFAULT 0",
+    """UPDATE jobs SET group_id = cells.grid_id FROM (
+            SELECT grids.id AS grid_id, value AS job_id FROM grids, json_each(grids.jobs)
+        ) AS cells WHERE jobs.id = cells.job_id""",
+    # A contact sheet has the time of its grid, and never ran.
+    """UPDATE jobs SET group_id = grids.id FROM grids
+        WHERE jobs.created_at = grids.created_at AND jobs.user_id = grids.user_id
+        AND jobs.prompt_id IS NULL AND jobs.status = 'succeeded'""",
+)
+"""The statements that make groups of the grids of earlier versions."""
+
+IS_SHEET: Final = "(prompt_id IS NULL AND status = 'succeeded')"
+"""Whether a job of a group is its contact sheet, which no server has made."""
 
 NEW_COLUMNS: Final = ("id", "user_id", "sides", "jobs", "created_at")
 
@@ -58,6 +77,75 @@ def unfinished(connection: sqlite3.Connection) -> list[Grid]:
 
 def set_done(connection: sqlite3.Connection, grid_id: str) -> None:
     connection.execute("UPDATE grids SET done = 1 WHERE id = ?", (grid_id,))
+
+
+def paused(connection: sqlite3.Connection) -> frozenset[str]:
+    """Return the ids of paused groups."""
+    rows = connection.execute("SELECT id FROM grids WHERE paused = 1")
+    return frozenset(row["id"] for row in rows)
+
+
+def set_paused(connection: sqlite3.Connection, grid_id: str, *, paused: bool) -> None:
+    connection.execute("UPDATE grids SET paused = ? WHERE id = ?", (paused, grid_id))
+
+
+def groups(
+    connection: sqlite3.Connection, group_ids: Iterable[str], user_id: str
+) -> list[JobGroup]:
+    """Return those of the groups that are the user's."""
+    found = []
+    for group_id in group_ids:
+        row = connection.execute(
+            "SELECT * FROM grids WHERE id = ? AND user_id = ?", (group_id, user_id)
+        ).fetchone()
+        first = connection.execute(
+            f"SELECT prompt, preset FROM jobs WHERE group_id = ? AND NOT {IS_SHEET}"  # noqa: S608 -- constant
+            " ORDER BY created_at, id LIMIT 1",
+            (group_id,),
+        ).fetchone()
+        if row is None or first is None:
+            continue
+        counts = connection.execute(
+            f"SELECT status, count(*) FROM jobs WHERE group_id = ? AND NOT {IS_SHEET}"  # noqa: S608 -- constant
+            " AND finished_at IS NOT NULL GROUP BY status",
+            (group_id,),
+        )
+        (results,) = connection.execute(
+            f"SELECT count(*) FROM jobs CROSS JOIN items ON job_id = jobs.id WHERE group_id = ?"  # noqa: S608 -- constant
+            f" AND NOT {IS_SHEET} AND deleted_at IS NULL",
+            (group_id,),
+        ).fetchone()
+        found.append(group_of(row, first, dict(counts.fetchall()), results))
+    return found
+
+
+def group_jobs(
+    connection: sqlite3.Connection, group_id: str, user_id: str, *, limit: int, offset: int
+) -> list[Job]:
+    """Return the jobs of a group in the order of their submission."""
+    rows = connection.execute(
+        f"SELECT * FROM jobs WHERE group_id = ? AND user_id = ? AND NOT {IS_SHEET}"  # noqa: S608 -- constant
+        " ORDER BY created_at, id LIMIT ? OFFSET ?",
+        (group_id, user_id, limit, offset),
+    )
+    return [jobs_table.job_of(row) for row in rows]
+
+
+def group_of(row: Row, first: Row, counts: Mapping[str, int], results: int) -> JobGroup:
+    """Return the group of a row of the table, of its first job, and of the ended jobs by status."""
+    grid = grid_of(row)
+    return JobGroup(
+        id=grid.id,
+        title=grid.title,
+        prompt=first["prompt"],
+        preset=first["preset"],
+        size=len(grid.jobs),
+        succeeded=counts.get(JobStatus.SUCCEEDED, 0),
+        failed=sum(counts.get(s, 0) for s in (JobStatus.FAILED, JobStatus.LOST)),
+        cancelled=counts.get(JobStatus.CANCELLED, 0),
+        results=results,
+        paused=bool(row["paused"]),
+    )
 
 
 def grid_of(row: Row) -> Grid:

@@ -46,10 +46,17 @@ SCHEMA: Final = (
     # The presets of a user are listed with one step per preset, not one per result.
     "CREATE INDEX items_preset ON items(user_id, preset) WHERE deleted_at IS NULL",
 )
-COLUMNS: Final = "items.*, jobs.prompt, jobs.seed, jobs.vals, jobs.parent_id"
+COLUMNS: Final = "items.*, jobs.prompt, jobs.seed, jobs.vals, jobs.parent_id, jobs.group_id"
 _SELECT = f"SELECT {COLUMNS} FROM items JOIN jobs ON jobs.id = job_id"  # noqa: S608 -- constant
 MAX_PAGE = 500
 """Largest page of results."""
+
+NEWEST_OF_GROUP: Final = (
+    "(jobs.group_id IS NULL OR NOT EXISTS (SELECT 1 FROM jobs AS member CROSS JOIN items AS newer"
+    " WHERE member.group_id = jobs.group_id AND newer.job_id = member.id"
+    " AND newer.deleted_at IS NULL AND newer.id > items.id))"
+)
+"""Whether a result is the newest one of its group, or belongs to none."""
 
 _NAMES: Final = (
     "EXISTS (SELECT 1 FROM json_tree(jobs.graph) AS leaf WHERE leaf.type = 'text'"
@@ -60,13 +67,17 @@ _TRIGRAM = 3  # letters of the shortest word that the full-text index can match
 
 
 def page_statement(query: ItemQuery) -> tuple[str, list[object]]:
-    """Return the statement and its parameters; it reads one index backwards, or all with a seed."""
+    """Return the statement and its parameters.
+
+    It reads one index backwards, or all results of a seed or a group.
+    """
     terms = parse_search(query.text)
     words = [*terms.words, *terms.models, *terms.loras]  # models and LoRAs are in the text, too
     long = " ".join(_quoted(word) for word in words if len(word) >= _TRIGRAM)
     short = [word for word in words if len(word) < _TRIGRAM]
     searched = bool(words or terms.without)
-    order = "items_search.rowid" if searched and terms.seed is None else "items.id"
+    by_job = terms.seed is not None or query.group_id is not None
+    order = "items_search.rowid" if searched and not by_job else "items.id"
     filters: list[tuple[str, object]] = [
         ("items_search MATCH ?", long or None),
         ("items.user_id = ?", query.user_id),
@@ -83,14 +94,21 @@ def page_statement(query: ItemQuery) -> tuple[str, list[object]]:
         *((_NAMES.format(key="%name%"), name) for name in terms.models),
         *((_NAMES.format(key="lora%"), name) for name in terms.loras),
         ("jobs.seed = ?", None if terms.seed is None else str(terms.seed)),
+        ("jobs.group_id = ?", query.group_id),
     ]
     conditions = [(condition, value) for condition, value in filters if value is not None]
-    where = " AND ".join(condition for condition, _ in conditions)
+    where = " AND ".join(
+        [
+            *(condition for condition, _ in conditions),
+            *([NEWEST_OF_GROUP] if query.folded else []),
+        ]
+    )
     # CROSS JOIN fixes the order of the loops: text index or page index first, jobs last. Only few
-    # jobs have the same seed.
+    # jobs have the same seed or group.
     text = "items_search CROSS JOIN items ON items.id = items_search.rowid"
-    if terms.seed is not None:
-        source = "jobs INDEXED BY jobs_seed CROSS JOIN items ON items.job_id = jobs.id"
+    if by_job:
+        index = "jobs_seed" if terms.seed is not None else "jobs_group"
+        source = f"jobs INDEXED BY {index} CROSS JOIN items ON items.job_id = jobs.id"
         source += " CROSS JOIN items_search ON items_search.rowid = items.id" if searched else ""
     else:
         source = text if searched else "items INDEXED BY items_page"
@@ -427,4 +445,5 @@ def item_of(row: Row, folder: Path) -> LibraryItem:
         is_preview=row["source"].split("/", 2)[1:2] == [PREVIEW_FOLDER],
         deleted_at=row["deleted_at"],
         parent_id=row["parent_id"],
+        group_id=row["group_id"],
     )

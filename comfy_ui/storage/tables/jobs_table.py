@@ -13,6 +13,9 @@ from ..records import ACTIVE, Job, JobError, JobStatus, WebhookTarget
 from .row import Row
 
 SEED_INDEX: Final = "CREATE INDEX jobs_seed ON jobs(seed)"
+GROUP_INDEX: Final = (
+    "CREATE INDEX jobs_group ON jobs(group_id, finished_at DESC) WHERE group_id IS NOT NULL"
+)
 PARENT_INDEX: Final = "CREATE INDEX jobs_parent ON jobs(parent_id) WHERE parent_id IS NOT NULL"
 SCHEMA: Final = (
     """CREATE TABLE jobs (
@@ -38,6 +41,7 @@ SCHEMA: Final = (
     finished_at REAL,
     outputs TEXT,                   -- JSON: files and texts, once ComfyUI has finished
     error TEXT,                     -- JSON
+    group_id TEXT,                  -- the grid of the job or of the contact sheet
     parent_id INTEGER,              -- the result that the job works on
     webhook TEXT                    -- JSON: the address that hears of the end, and ours
 )""",
@@ -49,9 +53,11 @@ SCHEMA: Final = (
     "CREATE INDEX jobs_pace ON jobs(preset, finished_at) WHERE status = 'succeeded'",
     PARENT_INDEX,
     SEED_INDEX,
+    GROUP_INDEX,
 )
 ADD_SERVER_DEATHS: Final = "ALTER TABLE jobs ADD COLUMN server_deaths INTEGER NOT NULL DEFAULT 0"
 ADD_PARENT: Final = ("ALTER TABLE jobs ADD COLUMN parent_id INTEGER", PARENT_INDEX)
+ADD_GROUP: Final = ("ALTER TABLE jobs ADD COLUMN group_id TEXT", GROUP_INDEX)
 PACE_JOBS: Final = 20  # recent jobs of a preset that its speed is measured by
 
 
@@ -70,6 +76,7 @@ NEW_COLUMNS: Final = (
     "created_at",
     "parent_id",
     "webhook",
+    "group_id",
 )
 CHANGING_COLUMNS: Final = (
     "status",
@@ -106,6 +113,7 @@ def new_values(job: Job) -> tuple[object, ...]:
         job.created_at,
         job.parent_id,
         json.dumps(asdict(job.webhook)) if job.webhook else None,
+        job.group_id,
     )
 
 
@@ -169,9 +177,20 @@ def get(connection: sqlite3.Connection, job_id: str, user_id: str) -> Job | None
     return job_of(row) if row else None
 
 
-def recent(connection: sqlite3.Connection, user_id: str, limit: int) -> list[Job]:
+NEWEST_OF_GROUP: Final = (
+    "(group_id IS NULL OR NOT EXISTS (SELECT 1 FROM jobs AS later"
+    " WHERE later.group_id = jobs.group_id AND later.finished_at IS NOT NULL"
+    " AND (later.finished_at, later.id) > (jobs.finished_at, jobs.id)))"
+)
+"""Whether a finished job is the last one of its group so far, or belongs to none."""
+
+
+def recent(
+    connection: sqlite3.Connection, user_id: str, limit: int, *, folded: bool = False
+) -> list[Job]:
+    condition = f" AND {NEWEST_OF_GROUP}" if folded else ""
     rows = connection.execute(
-        "SELECT * FROM jobs WHERE user_id = ? AND finished_at IS NOT NULL"
+        f"SELECT * FROM jobs WHERE user_id = ? AND finished_at IS NOT NULL{condition}"  # noqa: S608 -- constant
         " ORDER BY finished_at DESC LIMIT ?",
         (user_id, limit),
     )
@@ -251,6 +270,7 @@ def job_of(row: Row) -> Job:
         created_at=row["created_at"],
         parent_id=row["parent_id"],
         webhook=WebhookTarget(**json.loads(row["webhook"])) if row["webhook"] else None,
+        group_id=row["group_id"],
         started_at=row["started_at"],
         finished_at=row["finished_at"],
         prompt_id=row["prompt_id"],
