@@ -39,6 +39,7 @@ _FEATURES: Mapping[str, Feature] = MappingProxyType(
             "the browser app and the demo engine",
         ),
         "engine": Feature(("psutil", "uv"), "a ComfyUI that comfy-ui installs and runs"),
+        "mcp": Feature(("mcp_types", "mcp"), "tools for assistants at /mcp"),
         "validation": Feature(("pydantic",), "checked settings and presets (always available)"),
         "observability": Feature(
             ("opentelemetry.sdk", "opentelemetry.exporter.otlp.proto.http"),

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, nullcontext
 from functools import partial
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 # Before Gradio is imported: no telemetry, no version check. Only the exact word counts.
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
@@ -12,9 +15,9 @@ os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 import gradio as gr
 from starlette.routing import BaseRoute
 
+from ..features import require_feature
 from ..settings import split_addresses
 from . import languages
-from .api.mcp import McpTools
 from .api.program_endpoints import ENDED_WITH_CALLER, ProgramEndpoints
 from .auth import oauth
 from .auth.access import Access
@@ -35,6 +38,9 @@ from .tabs.status_tab import StatusTab
 from .tabs.workflows_tab import WorkflowsTab
 from .webhooks.webhook_message import secret_of
 from .webhooks.webhook_sender import WebhookSender
+
+if TYPE_CHECKING:
+    from .api.mcp import McpTools
 
 __all__ = ["TABS", "Page", "build"]
 
@@ -57,7 +63,14 @@ class Page:
         self._access = context.access
         self._hub_login = hub_login
         self._tabs = [tab(context) for tab in TABS]
-        self._endpoints = ProgramEndpoints(context.services, context.access, context.uploads)
+        services, access = context.services, context.access
+        self._endpoints = ProgramEndpoints(services, access, context.uploads)
+        self._mcp: McpTools | None = None
+        if services.settings.mcp:
+            require_feature("mcp")
+            from .api.mcp import McpTools  # the SDK takes a second to import
+
+            self._mcp = McpTools(self._endpoints, services, access)
 
     def build(self) -> Any:
         """Build the ``gr.Blocks``. No handler runs before the page is served."""
@@ -79,7 +92,18 @@ class Page:
         use_waking_queue(blocks, self._access.event_limit, ended_with_caller=ENDED_WITH_CALLER)
         return blocks
 
-    def webhook_sender(self) -> WebhookSender:
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Send webhooks and answer MCP requests inside of the ``with`` block."""
+        sending = asyncio.create_task(self._webhook_sender().run(), name="webhooks")
+        try:
+            async with self._mcp.running() if self._mcp else nullcontext():
+                yield
+        finally:
+            sending.cancel()
+            await asyncio.gather(sending, return_exceptions=True)
+
+    def _webhook_sender(self) -> WebhookSender:
         """Return the task that sends the webhooks of the users."""
         services, access = self._context.services, self._access
         return WebhookSender(
@@ -98,7 +122,7 @@ class Page:
             *file_routes(services, access, self._context.uploads),
             *(route for tab in self._tabs for route in tab.routes()),
             *ImagesApi(services, access, self._context.uploads, self._endpoints).routes(),
-            *(McpTools(self._endpoints, access).routes() if services.settings.mcp else ()),
+            *(self._mcp.routes() if self._mcp else ()),
         ]
 
     def _header(self, request: gr.Request) -> Html:

@@ -124,12 +124,12 @@ def launch(settings: Settings, *, block: bool = True) -> Any:
         work = [
             asyncio.create_task(process_memory.forget_ended(blocks), name="ended sessions"),
             asyncio.create_task(keys.keep_uses(), name="uses of API keys"),
-            asyncio.create_task(page.webhook_sender().run(), name="webhooks"),
         ]
         if share:
             work.append(asyncio.create_task(share.run(), name="public link"))
         try:
-            yield
+            async with page.running():
+                yield
         finally:
             for task in work:
                 task.cancel()

@@ -1,190 +1,428 @@
 """The endpoints of :mod:`.program_endpoints` as MCP tools, over streamable HTTP at ``/mcp``.
 
-Gradio's own MCP server bypasses Gradio's login and loses the user's identity on the way to the
-handlers, so the few messages that tools need are answered here, behind the same middleware and
-rules as everything else.
+The official SDK speaks the protocol, the versions with a handshake and the stateless one, behind
+the same middleware and access rules as everything else. Gradio's own MCP server bypasses Gradio's login
+and loses the user's identity on the way to the handlers.
 
-Protocol: https://modelcontextprotocol.io/specification/2025-06-18
+No state is kept between requests. Clients of the older versions get a signed session id, which
+tells callers without a login apart. The stateless version has none, so the ids of jobs that such a
+caller receives carry a signed identity.
+
+Protocol: https://modelcontextprotocol.io/specification/2026-07-28
 """
 
 from __future__ import annotations
 
 import asyncio
+import base64
 import inspect
 import json
 from collections.abc import AsyncIterator, Mapping
-from contextlib import aclosing
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 
+import mcp_types as types
+from mcp.server.lowlevel import Server
+from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
+from mcp.shared.exceptions import MCPError
+from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS
 from pydantic import BaseModel, ConfigDict, ValidationError as PydanticValidationError, create_model
+from starlette.datastructures import MutableHeaders
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.responses import Response
 from starlette.routing import Route
 
 from ... import __version__
 from ...errors import ComfyHeadlessError
-from ..auth.access import SESSION_HEADER, Access
-from ..http.handlers import body, guarded, while_connected
+from ...storage.records import LibraryItem
+from ..auth.access import COOKIE, SESSION_HEADER, Access
+from ..http.handlers import body, guarded
 from ..http.request_budgets import budget_of
-from .program_endpoints import ENDED_WITH_CALLER, NAMES, ProgramEndpoints
+from ..services import Services
+from .answers import OUTPUTS
+from .mcp_prompts import PROMPTS, prompt_text
+from .program_endpoints import NAMES, ProgramEndpoints
 
 __all__ = ["MCP_PATH", "McpTools"]
 
 MCP_PATH: Final = "/mcp"
-_VERSIONS: Final = ("2025-06-18", "2025-03-26", "2024-11-05")
+_INSTRUCTIONS: Final = (
+    "Makes images, video and audio with ComfyUI. Ask 'presets' first; then 'generate'."
+)
+_EXCHANGE: Final = "comfy_ui.mcp"
+_IDENTITY_MARK: Final = "~"
 _MAX_SHORT_CALLS: Final = 4
 """At a time: a caller may send a hundred at once, and each takes some milliseconds."""
 _SHORT_CALLS: Final = frozenset({"presets", "job", "cancel"})
-_PARSE_ERROR, _INVALID_REQUEST, _NO_METHOD, _INVALID_PARAMS = -32700, -32600, -32601, -32602
-
-
-class _Refused(Exception):  # noqa: N818 -- never leaves this module
-    """An error response of JSON-RPC."""
-
-    def __init__(self, code: int, message: str) -> None:
-        super().__init__(message)
-        self.code = code
+_READ_ONLY: Final = frozenset({"presets", "job", "enhance"})
+_MAX_PICTURES: Final = 8  # in one result; the others are links
+_MAX_RESOURCE_BYTES: Final = 32 * 2**20
+_LISTED_RESULTS: Final = 50
+_RESULTS: Final = "comfy-ui://results/"
+_JOBS: Final = "comfy-ui://jobs/"
 
 
 class McpTools:
-    """Answers MCP requests with the endpoints of a :class:`ProgramEndpoints`."""
+    """An MCP server whose tools are the endpoints of a :class:`ProgramEndpoints`."""
 
-    def __init__(self, api: ProgramEndpoints, access: Access) -> None:
+    def __init__(self, api: ProgramEndpoints, services: Services, access: Access) -> None:
         self._api = api
+        self._services = services
         self._access = access
         self._arguments = {name: _arguments(getattr(api, name)) for name in NAMES}
+        self._tools = [_tool(name, getattr(api, name), self._arguments[name]) for name in NAMES]
         self._short_calls = asyncio.Semaphore(_MAX_SHORT_CALLS)
-        self._presets: tuple[object, str] = None, ""  # the last list, and its result as JSON
+        self._presets: tuple[object, str] = None, ""  # the last list, and its JSON
+        self._running: dict[tuple[str, types.RequestId], _Call] = {}
+        self._cancelling: set[asyncio.Task[None]] = set()
+        self._server: Server[Any] = Server(
+            "comfy-ui",
+            version=__version__,
+            instructions=_INSTRUCTIONS,
+            on_list_tools=self._list_tools,
+            on_call_tool=self._call_tool,
+            on_list_resources=self._list_resources,
+            on_list_resource_templates=self._list_templates,
+            on_read_resource=self._read_resource,
+            on_list_prompts=self._list_prompts,
+            on_get_prompt=self._get_prompt,
+        )
+        schemas = {tool.name: tool.input_schema for tool in self._tools}
+        self._server.get_tool_input_schema = schemas.get
+        self._server.middleware.append(self._watch_cancelled)
+        limit = budget_of("POST", MCP_PATH).body_bytes
+        self._managers = {
+            events: StreamableHTTPSessionManager(
+                self._server,
+                stateless=True,
+                json_response=not events,
+                max_request_body_size=limit,
+            )
+            for events in (False, True)
+        }
 
     def routes(self) -> list[Route]:
         """Return the one route, for ``app_kwargs`` of Gradio's ``launch``."""
         return [Route(MCP_PATH, guarded(self._answer, writes=True), methods=["POST"])]
 
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Answer requests inside of the ``with`` block."""
+        async with AsyncExitStack() as stack:
+            for manager in self._managers.values():
+                await stack.enter_async_context(manager.run())
+            yield
+
     async def _answer(self, request: Request) -> Response:
         self._access.require("see", request)
-        try:
-            message = json.loads(await body(request, budget_of("POST", MCP_PATH).body_bytes))
-        except ValueError:
-            return _failed(None, _Refused(_PARSE_ERROR, "This is not JSON."))
-        if not isinstance(message, dict) or not isinstance(message.get("method"), str):
-            return _failed(None, _Refused(_INVALID_REQUEST, "This is not a request."))
-        number, params = message.get("id"), message.get("params") or {}
-        if number is None:  # notifications have no response
-            return Response(status_code=202)
-        if not isinstance(params, dict):
-            return _failed(number, _Refused(_INVALID_PARAMS, "The params must be an object."))
-        try:
-            match message["method"]:
-                case "initialize":
-                    return self._welcome(request, number, params)
-                case "ping":
-                    return _done(number, {})
-                case "tools/list":
-                    return _done(number, {"tools": self._listed()})
-                case "tools/call":
-                    return await self._call(request, number, params)
-                case other:
-                    raise _Refused(_NO_METHOD, f"There is no method '{other[:80]}'.")
-        except _Refused as refused:
-            return _failed(number, refused)
+        content = await body(request, budget_of("POST", MCP_PATH).body_bytes)
+        version = request.headers.get("mcp-protocol-version")
+        modern = version is not None and version not in HANDSHAKE_PROTOCOL_VERSIONS
+        accepts_events = "text/event-stream" in request.headers.get("accept", "")
+        # A plain response is enough where no progress was asked for. The end of a stream cancels a
+        # call of the stateless version, so that one always has a stream if it can.
+        events = accepts_events and (modern or b'"progressToken"' in content)
+        session = "" if modern else request.headers.get(SESSION_HEADER, "")
+        if not modern and self._access.browser(session) is None:
+            session = self._access.new_cookie()
+        return _Exchange(self._managers[events], content, session=session, events=events)
 
-    def _welcome(self, request: Request, number: Any, params: Mapping[str, Any]) -> Response:
-        requested = params.get("protocolVersion")
-        answer = _done(
-            number,
-            {
-                "protocolVersion": requested if requested in _VERSIONS else _VERSIONS[0],
-                "capabilities": {"tools": {}},
-                "serverInfo": {"name": "comfy-ui", "version": __version__},
-                "instructions": "Makes images, video and audio with ComfyUI. "
-                "Ask 'presets' first; then 'generate'.",
-            },
-        )
-        if self._access.browser(request.headers.get(SESSION_HEADER)) is None:
-            answer.headers[SESSION_HEADER] = self._access.new_cookie()
-        return answer
+    # Tools
 
-    def _listed(self) -> list[dict[str, Any]]:
-        return [
-            {
-                "name": name,
-                "description": inspect.getdoc(getattr(self._api, name)),
-                "inputSchema": self._arguments[name].model_json_schema(),
-            }
-            for name in NAMES
-        ]
+    async def _list_tools(self, ctx: Any, _: Any) -> types.ListToolsResult:
+        self._access.require("see", ctx.request)
+        return types.ListToolsResult(tools=self._tools)
 
-    async def _call(self, request: Request, number: Any, params: Mapping[str, Any]) -> Response:
-        name = params.get("name")
+    async def _call_tool(
+        self, ctx: Any, params: types.CallToolRequestParams
+    ) -> types.CallToolResult:
+        name = params.name
         if name not in NAMES:
-            raise _Refused(_INVALID_PARAMS, f"There is no tool '{str(name)[:80]}'.")
+            raise MCPError(types.INVALID_PARAMS, f"There is no tool '{name[:80]}'.")
         try:
-            checked = self._arguments[name].model_validate(params.get("arguments") or {})
+            arguments = dict(self._arguments[name].model_validate(params.arguments or {}))
         except PydanticValidationError as error:
             details = "; ".join(
                 f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()
             )
-            raise _Refused(_INVALID_PARAMS, details) from error
-        answers = self._answers(request, name, dict(checked))
-        meta = params.get("_meta")
-        token = meta.get("progressToken") if isinstance(meta, dict) else None
-        if token is None or "text/event-stream" not in request.headers.get("accept", ""):
+            raise MCPError(types.INVALID_PARAMS, details) from error
+        request, identity = self._identified(ctx.request, arguments)
+        call = _Call(request)
+        key = ctx.request.scope[_EXCHANGE].session, ctx.request_id
+        self._running[key] = call
+        try:
             if name in _SHORT_CALLS:
                 async with self._short_calls:
-                    return _done(number, await self._last(request, answers))
-            result = self._last(request, answers)
-            if name in ENDED_WITH_CALLER:
-                result = while_connected(request, result)
-            return _done(number, await result)
-        return StreamingResponse(
-            _events(request, number, token, answers), media_type="text/event-stream"
+                    answer = await self._last_answer(ctx, call, name, arguments)
+            else:
+                answer = await self._last_answer(ctx, call, name, arguments)
+            return await self._result(request, answer, identity)
+        except ComfyHeadlessError as error:
+            return types.CallToolResult(content=[_text(str(error))], is_error=True)
+        except asyncio.CancelledError:
+            if ctx.request.scope[_EXCHANGE].closed_by_client:
+                self._cancel(call)
+            raise
+        finally:
+            self._running.pop(key, None)
+
+    async def _last_answer(
+        self, ctx: Any, call: _Call, name: str, arguments: Mapping[str, Any]
+    ) -> Any:
+        """Return the last answer of an endpoint, and report progress before."""
+        answers = getattr(self._api, name)(call.request, **arguments)
+        if not inspect.isasyncgen(answers):
+            return await answers
+        last: Any = {}
+        async with aclosing(answers) as parts:
+            async for last in parts:
+                if call.job_id is None:
+                    call.job_id = last["job"]
+                    if call.cancelled:
+                        self._cancel(call)
+                await ctx.session.report_progress(last["progress"], 100, _progress_message(last))
+        return last
+
+    def _identified(self, request: Request, arguments: dict[str, Any]) -> tuple[Request, str]:
+        """Return the request as one of its user, and the identity that its job's id has to carry.
+
+        Removes the identity from the ``job_id`` in ``arguments``.
+        """
+        job_id, mark, carried = str(arguments.get("job_id", "")).partition(_IDENTITY_MARK)
+        if mark:
+            arguments["job_id"] = job_id
+        if self._access.identifies(request):
+            return request, ""
+        identity = carried if self._access.browser(carried) else self._access.new_cookie()
+        headers = [pair for pair in request.scope["headers"] if pair[0] != b"cookie"]
+        headers.append((b"cookie", f"{COOKIE}={identity}".encode()))
+        return Request({**request.scope, "headers": headers}), identity
+
+    async def _result(self, request: Request, answer: Any, identity: str) -> types.CallToolResult:
+        """Return a tool's result: as data, as text, its images small, and its files as links."""
+        if not isinstance(answer, dict):
+            data = {"result": answer}
+            if self._presets[0] is not answer:  # the same list until a preset changes
+                self._presets = answer, json.dumps(data, ensure_ascii=False)
+            text = _text(self._presets[1])
+            return types.CallToolResult(content=[text], structured_content=data)
+        data = {**answer}
+        if identity and "job" in data:
+            data["job"] = f"{data['job']}{_IDENTITY_MARK}{identity}"
+        pictures: list[types.ContentBlock] = []
+        links: list[types.ContentBlock] = []
+        if "files" in data:
+            base = str(request.base_url).rstrip("/")
+            data["files"] = [{**file, "url": base + file["url"]} for file in data["files"]]
+            pictures = await self._pictures(request, data["files"])
+            links = [
+                types.ResourceLink(
+                    uri=file["url"],
+                    name=file["filename"],
+                    mime_type=file["media_type"],
+                    size=file["size_bytes"],
+                )
+                for file in data["files"]
+            ]
+        content = [_text(json.dumps(data, ensure_ascii=False)), *pictures, *links]
+        failed = bool(data.get("error"))
+        return types.CallToolResult(content=content, structured_content=data, is_error=failed)
+
+    async def _pictures(
+        self, request: Request, files: list[dict[str, Any]]
+    ) -> list[types.ContentBlock]:
+        """Return the thumbnails of images and videos, which a model can look at."""
+        user_id = self._access.require("see_own", request)
+        pictures: list[types.ContentBlock] = []
+        for file in files[:_MAX_PICTURES]:
+            item = await self._services.library.item(file["id"], user_id)
+            if item.thumbnail is not None and item.thumbnail.is_file():
+                encoded = await asyncio.to_thread(_encoded, item.thumbnail)
+                pictures.append(types.ImageContent(data=encoded, mime_type="image/webp"))
+        return pictures
+
+    # Cancellation
+
+    async def _watch_cancelled(self, ctx: Any, call_next: Any) -> Any:
+        """Cancel the job of a call that a client of the older versions cancels by a message."""
+        if ctx.method == "notifications/cancelled" and ctx.request is not None:
+            session = ctx.request.scope[_EXCHANGE].session
+            request_id: Any = (ctx.params or {}).get("requestId")
+            if (call := self._running.get((session, request_id))) is not None:
+                call.cancelled = True
+                self._cancel(call)
+        return await call_next(ctx)
+
+    def _cancel(self, call: _Call) -> None:
+        """Cancel a call's job in a task of its own, because the call's is being cancelled."""
+        if call.job_id is not None:
+            task = asyncio.create_task(self._cancel_job(call.request, call.job_id), name="cancel")
+            self._cancelling.add(task)
+            task.add_done_callback(self._cancelling.discard)
+
+    async def _cancel_job(self, request: Request, job_id: str) -> None:
+        user_id = self._access.user_id(request)
+        await self._services.jobs.cancel(job_id, user_id)
+
+    # Resources
+
+    async def _list_resources(self, ctx: Any, _: Any) -> types.ListResourcesResult:
+        user_id = self._access.require("see_own", ctx.request)
+        if not self._access.identifies(ctx.request):
+            return types.ListResourcesResult(resources=[])
+        items = await self._services.library.results(user_id, limit=_LISTED_RESULTS)
+        return types.ListResourcesResult(resources=[_resource(item) for item in items])
+
+    async def _list_templates(self, ctx: Any, _: Any) -> types.ListResourceTemplatesResult:
+        self._access.require("see", ctx.request)
+        return types.ListResourceTemplatesResult(
+            resource_templates=[
+                types.ResourceTemplate(
+                    uri_template=f"{_RESULTS}{{id}}", name="result", description="A result's file"
+                ),
+                types.ResourceTemplate(
+                    uri_template=f"{_JOBS}{{job}}",
+                    name="job",
+                    description="The state of a job",
+                    mime_type="application/json",
+                ),
+            ]
         )
 
-    async def _answers(
-        self, request: Request, name: str, arguments: Mapping[str, Any]
-    ) -> AsyncIterator[Any]:
-        answer = getattr(self._api, name)(request, **arguments)
-        if inspect.isasyncgen(answer):
-            async with aclosing(answer) as parts:
-                async for part in parts:
-                    yield part
-        else:
-            yield await answer
-
-    async def _last(self, request: Request, answers: AsyncIterator[Any]) -> dict[str, Any] | str:
-        """Return the result of a call, or its JSON."""
-        last: Any = None
+    async def _read_resource(
+        self, ctx: Any, params: types.ReadResourceRequestParams
+    ) -> types.ReadResourceResult:
+        uri = str(params.uri)
+        contents: types.TextResourceContents | types.BlobResourceContents
         try:
-            async for answer in answers:
-                last = answer
+            if uri.startswith(_JOBS):
+                contents = await self._read_job(ctx, uri)
+            elif (number := uri.removeprefix(_RESULTS)).isdecimal() and len(number) < 19:
+                contents = await self._read_result(ctx, uri, int(number))
+            else:
+                raise MCPError(types.INVALID_PARAMS, "There is no such resource.")
         except ComfyHeadlessError as error:
-            return {"content": [{"type": "text", "text": str(error)}], "isError": True}
-        if not isinstance(last, list):
-            return _content(request, last)
-        if self._presets[0] is not last:  # the same list until a preset changes
-            self._presets = last, _json(_content(request, last))
-        return self._presets[1]
+            raise MCPError(types.INVALID_PARAMS, str(error)) from error
+        return types.ReadResourceResult(contents=[contents])
+
+    async def _read_job(self, ctx: Any, uri: str) -> types.TextResourceContents:
+        arguments = {"job_id": uri.removeprefix(_JOBS)}
+        request, identity = self._identified(ctx.request, arguments)
+        endpoints: Any = self._api  # annotated with Gradio's request
+        answer = await endpoints.job(request, **arguments)
+        result = await self._result(request, answer, identity)
+        text = json.dumps(result.structured_content, ensure_ascii=False)
+        return types.TextResourceContents(uri=uri, mime_type="application/json", text=text)
+
+    async def _read_result(self, ctx: Any, uri: str, number: int) -> types.BlobResourceContents:
+        user_id = self._access.require("see_own", ctx.request)
+        item = await self._services.library.item(number, user_id)
+        if item.size_bytes > _MAX_RESOURCE_BYTES:
+            address = f"{ctx.request.base_url}{self._api.file_url(item, user_id).lstrip('/')}"
+            raise MCPError(types.INVALID_PARAMS, f"This is too large here. Download {address}")
+        blob = await asyncio.to_thread(_encoded, item.path)
+        return types.BlobResourceContents(uri=uri, mime_type=item.media_type, blob=blob)
+
+    # Prompts
+
+    async def _list_prompts(self, ctx: Any, _: Any) -> types.ListPromptsResult:
+        self._access.require("see", ctx.request)
+        prompts = [
+            types.Prompt(
+                name=prompt.name,
+                title=prompt.title,
+                description=prompt.description,
+                arguments=[
+                    types.PromptArgument(name=name, description=text, required=required)
+                    for name, text, required in prompt.arguments
+                ],
+            )
+            for prompt in PROMPTS.values()
+        ]
+        return types.ListPromptsResult(prompts=prompts)
+
+    async def _get_prompt(
+        self, ctx: Any, params: types.GetPromptRequestParams
+    ) -> types.GetPromptResult:
+        self._access.require("see", ctx.request)
+        try:
+            text = prompt_text(params.name, params.arguments or {})
+        except ComfyHeadlessError as error:
+            raise MCPError(types.INVALID_PARAMS, str(error)) from error
+        message = types.PromptMessage(role="user", content=_text(text))
+        return types.GetPromptResult(
+            description=PROMPTS[params.name].description, messages=[message]
+        )
 
 
-async def _events(
-    request: Request, number: Any, token: Any, answers: AsyncIterator[Any]
-) -> AsyncIterator[str]:
-    """Yield progress as it comes, then the result, as events of one stream."""
-    last: Any = None
-    try:
-        async for last in answers:
-            if isinstance(last, dict) and "progress" in last:
-                progress = {
-                    "progressToken": token,
-                    "progress": last["progress"],
-                    "total": 100,
-                    "message": _progress_message(last),
-                }
-                yield _event({"method": "notifications/progress", "params": progress})
-        result = _content(request, last)
-    except ComfyHeadlessError as error:
-        result = {"content": [{"type": "text", "text": str(error)}], "isError": True}
-    yield _event({"id": number, "result": result})
+@dataclass(slots=True)
+class _Call:
+    """A tool call in progress."""
+
+    request: Request
+    job_id: str | None = None
+    cancelled: bool = False
+
+
+class _Exchange(Response):
+    """One request that the SDK answers. It ends with the client's connection."""
+
+    def __init__(
+        self,
+        manager: StreamableHTTPSessionManager,
+        content: bytes,
+        *,
+        session: str,
+        events: bool,
+    ) -> None:
+        super().__init__()
+        self.session = session
+        self.closed_by_client = False
+        self._manager = manager
+        self._content = content
+        self._accept = "application/json, text/event-stream" if events else "application/json"
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        own = {**scope, "headers": [*scope["headers"]], _EXCHANGE: self}
+        MutableHeaders(scope=own)["accept"] = self._accept
+        messages = [{"type": "http.request", "body": self._content, "more_body": False}]
+        over = asyncio.Event()
+
+        async def replay() -> Any:
+            if messages:
+                return messages.pop()
+            await over.wait()
+            return {"type": "http.disconnect"}
+
+        async def send_with_session(message: Any) -> None:
+            if message["type"] == "http.response.start" and self.session:
+                MutableHeaders(scope=message).setdefault(SESSION_HEADER, self.session)
+            await send(message)
+
+        answering = asyncio.ensure_future(
+            self._manager.handle_request(own, replay, send_with_session)
+        )
+        watching = asyncio.ensure_future(_disconnected(receive))
+        try:
+            await asyncio.wait({answering, watching}, return_when=asyncio.FIRST_COMPLETED)
+            if answering.done():
+                answering.result()
+            else:
+                # When the app stops, its jobs continue at the next start.
+                stopping = getattr(scope["app"], "stop_event", None)
+                self.closed_by_client = not self.session and not (stopping and stopping.is_set())
+                over.set()
+        finally:
+            answering.cancel()
+            watching.cancel()
+            await asyncio.gather(answering, watching, return_exceptions=True)
+
+
+async def _disconnected(receive: Any) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
 
 
 def _progress_message(answer: Mapping[str, Any]) -> str:
@@ -196,26 +434,16 @@ def _progress_message(answer: Mapping[str, Any]) -> str:
     return str(answer["phase"])
 
 
-def _content(request: Request, answer: Any) -> dict[str, Any]:
-    """Return a tool's result: as data, as text for older clients, and its files as links."""
-    data = answer if isinstance(answer, dict) else {"result": answer}
-    links = []
-    if "files" in data:
-        base = str(request.base_url).rstrip("/")
-        files = [{**file, "url": base + file["url"]} for file in data["files"]]
-        data = {**data, "files": files}
-        links = [
-            {
-                "type": "resource_link",
-                "uri": file["url"],
-                "name": file["filename"],
-                "mimeType": file["media_type"],
-            }
-            for file in files
-        ]
-    text = {"type": "text", "text": json.dumps(data, ensure_ascii=False)}
-    failed = bool(data.get("error"))
-    return {"content": [text, *links], "structuredContent": data, "isError": failed}
+def _tool(name: str, endpoint: Any, arguments: type[BaseModel]) -> types.Tool:
+    return types.Tool(
+        name=name,
+        description=inspect.getdoc(endpoint),
+        input_schema=arguments.model_json_schema(),
+        output_schema=OUTPUTS[name].model_json_schema(),
+        annotations=types.ToolAnnotations(
+            read_only_hint=name in _READ_ONLY, destructive_hint=name == "cancel"
+        ),
+    )
 
 
 def _arguments(endpoint: Any) -> type[BaseModel]:
@@ -233,21 +461,19 @@ def _arguments(endpoint: Any) -> type[BaseModel]:
     return create_model(endpoint.__name__, __config__=strict, **fields)
 
 
-def _done(number: Any, result: dict[str, Any] | str) -> Response:
-    """Return the response to a request. ``result``: an object, or its JSON."""
-    text = result if isinstance(result, str) else _json(result)
-    answer = f'{{"jsonrpc":"2.0","id":{_json(number)},"result":{text}}}'
-    return Response(answer, media_type="application/json")
+def _resource(item: LibraryItem) -> types.Resource:
+    return types.Resource(
+        uri=f"{_RESULTS}{item.id}",
+        name=item.filename,
+        description=item.prompt[:200] or None,
+        mime_type=item.media_type,
+        size=item.size_bytes,
+    )
 
 
-def _json(data: Any) -> str:
-    return json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+def _text(text: str) -> types.TextContent:
+    return types.TextContent(text=text)
 
 
-def _failed(number: Any, refused: _Refused) -> JSONResponse:
-    error = {"code": refused.code, "message": str(refused)}
-    return JSONResponse({"jsonrpc": "2.0", "id": number, "error": error})
-
-
-def _event(message: Mapping[str, Any]) -> str:
-    return f"event: message\ndata: {json.dumps({'jsonrpc': '2.0', **message})}\n\n"
+def _encoded(path: Path) -> str:
+    return base64.b64encode(path.read_bytes()).decode()
