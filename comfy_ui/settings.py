@@ -79,7 +79,8 @@ class Settings(BaseSettings):
         "commas. Unset: the account that owns the Space.",
     )
     mcp: bool = Field(
-        default=False, description="Offer the API as MCP tools for assistants at /mcp."
+        default=False,
+        description="Offer the API as MCP tools for assistants at /mcp. Needs the extra mcp.",
     )
     cors_origins: str = Field(
         default="",

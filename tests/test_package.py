@@ -24,7 +24,8 @@ COMBINATIONS = {
     "engine": {"engine", "health"},  # both read processes with psutil
     "scale": {"scale"},
     "standard": {"ai", "websocket"},
-    "full": {"ai", "websocket", "health", "ui", "engine", "observability"},
+    "mcp": {"mcp"},
+    "full": {"ai", "websocket", "health", "ui", "engine", "mcp", "observability"},
 }
 
 # Runs inside each environment and prints what it saw. A name that needs an absent extra has to

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from mcp.shared.exceptions import MCPError
 
 from comfy_ui.storage.records import make_id
 from comfy_ui.web.api.answers import OUTPUTS
+from comfy_ui.web.api.mcp import _McpExchange
 from comfy_ui.web.api.mcp_prompts import PROMPTS
 from comfy_ui.web.api.program_endpoints import NAMES
 from tests.security.support import GRADIO, PASSWORDS, served
@@ -54,12 +56,6 @@ async def client(
         Client(streamable_http_client(url, http_client=http), mode=mode) as opened,
     ):
         yield opened
-
-
-async def until(condition: Callable[[], Any], *, within_s: float = 30.0) -> None:
-    async with asyncio.timeout(within_s):
-        while not await condition():
-            await asyncio.sleep(0.05)
 
 
 @ERAS
@@ -137,16 +133,17 @@ async def test_mcp_call_cancelled_by_the_client_cancels_its_job(shared: Any, mod
         call = asyncio.create_task(
             assistant.call_tool("generate", arguments, progress_callback=on_progress)
         )
-        await asyncio.wait_for(started.wait(), 30)
+        async with asyncio.timeout(30):
+            await started.wait()
         call.cancel()
         await asyncio.gather(call, return_exceptions=True)
         job_id = make_id("user:viktor", f"endless {mode}")
 
-        async def cancelled() -> bool:
-            state = await assistant.call_tool("job", {"job_id": job_id})
-            return bool(state.structured_content["phase"] == "cancelled")
-
-        await until(cancelled)
+        phase = "running"
+        async with asyncio.timeout(30):
+            while phase != "cancelled":
+                state = await assistant.call_tool("job", {"job_id": job_id})
+                phase = state.structured_content["phase"]
 
 
 @ERAS
@@ -171,3 +168,31 @@ async def test_mcp_error_of_an_endpoint_is_a_result_with_a_sentence(shared: Any)
         assert "no preset" in result.content[0].text
         with pytest.raises(MCPError, match="preset"):
             await assistant.call_tool("generate", {})
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+async def test_mcp_exchange_ends_when_the_app_stops(streaming: bool) -> None:
+    started, sent = asyncio.Event(), []
+
+    async def endless(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        if streaming:
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+        started.set()
+        await asyncio.Event().wait()
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    stop_event = asyncio.Event()
+    scope = {"type": "http", "headers": [], "app": SimpleNamespace(stop_event=stop_event)}
+    manager: Any = SimpleNamespace(handle_request=endless)
+    exchange = _McpExchange(manager, b"{}", session="", events=streaming)
+    call = asyncio.create_task(exchange(scope, asyncio.Event().wait, send))
+    async with asyncio.timeout(30):
+        await started.wait()
+        stop_event.set()
+        await call
+    assert sent[0]["status"] == (200 if streaming else 503)
+    assert not sent[-1].get("more_body")
+    assert not exchange.closed_by_client, "its job continues at the next start"

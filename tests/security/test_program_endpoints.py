@@ -125,7 +125,8 @@ def mcp_client(shared: Any) -> Iterator[McpClient]:
 
 
 def test_mcp_initialize_returns_a_session(mcp_client: McpClient) -> None:
-    params = {"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": {"name": "t"}}
+    program = {"name": "t", "version": "1"}
+    params = {"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": program}
     answer = mcp_client.post({"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": params})
     assert answer.json()["result"]["protocolVersion"] == "2025-06-18"
     assert len(answer.headers["mcp-session-id"]) > 64
@@ -148,7 +149,7 @@ def test_mcp_presets_are_written_as_json_once(
     mcp_client: McpClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = mcp_client.request("tools/call", name="presets")
-    monkeypatch.setattr(mcp, "_content", None)
+    monkeypatch.setattr(mcp, "json", None)
     assert mcp_client.request("tools/call", name="presets") == first
     listed = first["structuredContent"]["result"]
     assert json.loads(first["content"][0]["text"]) == {"result": listed}
@@ -268,8 +269,10 @@ def test_mcp_tools_call_invalid_arguments_return_a_message(
 
 @pytest.mark.parametrize("body", [b"", b"{", b"[]", b"3", b'{"id": 1}', b"\xff"])
 def test_mcp_invalid_request_is_a_protocol_error(mcp_client: McpClient, body: bytes) -> None:
-    answer = mcp_client._client.post("/mcp", content=body)
-    assert answer.json()["error"]["code"] in {-32700, -32600}
+    headers = {**mcp_client.headers, "content-type": "application/json"}
+    answer = mcp_client._client.post("/mcp", content=body, headers=headers)
+    assert answer.status_code == 400
+    assert answer.json()["error"]["code"] in {-32700, -32600, -32602}
     assert mcp_client.request("no/such")["code"] == -32601
 
 

@@ -1,8 +1,8 @@
 """The endpoints of :mod:`.program_endpoints` as MCP tools, over streamable HTTP at ``/mcp``.
 
 The official SDK speaks the protocol, the versions with a handshake and the stateless one, behind
-the same middleware and access rules as everything else. Gradio's own MCP server bypasses Gradio's login
-and loses the user's identity on the way to the handlers.
+the same middleware and access rules as everything else. Gradio's own MCP server bypasses Gradio's
+login and loses the user's identity on the way to the handlers.
 
 No state is kept between requests. Clients of the older versions get a signed session id, which
 tells callers without a login apart. The stateless version has none, so the ids of jobs that such a
@@ -31,14 +31,14 @@ from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS
 from pydantic import BaseModel, ConfigDict, ValidationError as PydanticValidationError, create_model
 from starlette.datastructures import MutableHeaders
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from ... import __version__
 from ...errors import ComfyHeadlessError
 from ...storage.records import LibraryItem
 from ..auth.access import COOKIE, SESSION_HEADER, Access
-from ..http.handlers import body, guarded
+from ..http.handlers import PRIVATE, body, guarded
 from ..http.request_budgets import budget_of
 from ..services import Services
 from .answers import OUTPUTS
@@ -127,7 +127,7 @@ class McpTools:
         session = "" if modern else request.headers.get(SESSION_HEADER, "")
         if not modern and self._access.browser(session) is None:
             session = self._access.new_cookie()
-        return _Exchange(self._managers[events], content, session=session, events=events)
+        return _McpExchange(self._managers[events], content, session=session, events=events)
 
     # Tools
 
@@ -366,8 +366,8 @@ class _Call:
     cancelled: bool = False
 
 
-class _Exchange(Response):
-    """One request that the SDK answers. It ends with the client's connection."""
+class _McpExchange(Response):
+    """One request that the SDK answers. It ends with the client's connection, or with the app."""
 
     def __init__(
         self,
@@ -383,6 +383,7 @@ class _Exchange(Response):
         self._manager = manager
         self._content = content
         self._accept = "application/json, text/event-stream" if events else "application/json"
+        self._started = self._complete = False
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         own = {**scope, "headers": [*scope["headers"]], _EXCHANGE: self}
@@ -397,27 +398,37 @@ class _Exchange(Response):
             return {"type": "http.disconnect"}
 
         async def send_with_session(message: Any) -> None:
-            if message["type"] == "http.response.start" and self.session:
-                MutableHeaders(scope=message).setdefault(SESSION_HEADER, self.session)
+            if message["type"] == "http.response.start":
+                self._started = True
+                if self.session:
+                    MutableHeaders(scope=message).setdefault(SESSION_HEADER, self.session)
+            elif not message.get("more_body"):
+                self._complete = True
             await send(message)
 
         answering = asyncio.ensure_future(
             self._manager.handle_request(own, replay, send_with_session)
         )
         watching = asyncio.ensure_future(_disconnected(receive))
+        # Set before the app waits for open responses; its jobs continue at the next start.
+        stopping = asyncio.ensure_future(scope["app"].stop_event.wait())
+        waiting = {answering, watching, stopping}
         try:
-            await asyncio.wait({answering, watching}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
             if answering.done():
                 answering.result()
             else:
-                # When the app stops, its jobs continue at the next start.
-                stopping = getattr(scope["app"], "stop_event", None)
-                self.closed_by_client = not self.session and not (stopping and stopping.is_set())
+                self.closed_by_client = not self.session and not stopping.done()
                 over.set()
         finally:
-            answering.cancel()
-            watching.cancel()
-            await asyncio.gather(answering, watching, return_exceptions=True)
+            for task in waiting:
+                task.cancel()
+            await asyncio.gather(*waiting, return_exceptions=True)
+        if not self._started:
+            text = "The app is stopping. Try again when it has started."
+            await PlainTextResponse(text, 503, headers=PRIVATE)(scope, receive, send)
+        elif not self._complete:
+            await send({"type": "http.response.body", "body": b""})
 
 
 async def _disconnected(receive: Any) -> None:

@@ -47,17 +47,17 @@ PROMPTS: Final = {
                 ("wish", "what should be different", True),
             ),
             "Call job with job_id {job_id} and look at its result, prompt and seed. Change this and"
-            " keep the rest: {wish}\n\nCall generate with the same preset and seed and a prompt that"
-            " differs only in what the wish needs. Show both results.",
+            " keep the rest: {wish}\n\nCall generate with the same preset and seed, and a prompt"
+            " that differs only in what the wish needs. Show both results.",
         ),
         McpPrompt(
             "compare",
             "Compare presets",
             "Make the same idea with several presets.",
             (("idea", "what to make, in a few words", True),),
-            "Call presets and choose up to three that are ready and make images. Call generate with"
-            " each, with this prompt and the same seed: {idea}\n\nShow the results side by side, and"
-            " say which preset followed the prompt best.",
+            "Call presets and choose up to three that are ready and make images. Call generate"
+            " with each, with this prompt and the same seed: {idea}\n\nShow the results side by"
+            " side, and say which preset followed the prompt best.",
         ),
     )
 }
