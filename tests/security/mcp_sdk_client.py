@@ -54,7 +54,9 @@ async def main(url: str, authorization: str, graph: dict[str, Any]) -> dict[str,
                 "failed": bool(dumped["isError"]),
                 "data": dumped.get("structuredContent"),
                 "text": dumped["content"][0]["text"],
-                "links": [one["uri"] for one in dumped["content"] if one["type"] != "text"],
+                "links": [
+                    one["uri"] for one in dumped["content"] if one["type"] == "resource_link"
+                ],
             }
 
         seen["tools"] = sorted(tool.name for tool in (await client.list_tools()).tools)
