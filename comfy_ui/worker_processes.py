@@ -22,13 +22,13 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
 from .errors import ComfyHeadlessError, WorkLimitError
+from .user_turns import UserTurns
 
 if sys.platform != "win32":
     import resource
@@ -65,7 +65,7 @@ class WorkerProcesses:
         self._lock = threading.Lock()
         self._idle: list[_Process] = []
         self._calls: set[_WorkerCall] = set()
-        self._turns: dict[str, tuple[asyncio.Lock, int]] = {}
+        self._turns = UserTurns()
 
     async def run(
         self,
@@ -85,7 +85,7 @@ class WorkerProcesses:
         Raises:
             WorkLimitError: the call exceeded its limits, or the process crashed.
         """
-        async with self._turn(user_id):
+        async with self._turns.of(user_id):
             call = _WorkerCall(function, arguments, limits)
             future = self._threads.submit(self._answer, call)
             try:
@@ -120,24 +120,6 @@ class WorkerProcesses:
             call.kill()
         for process in idle:
             process.close()
-
-    @asynccontextmanager
-    async def _turn(self, user_id: str) -> AsyncIterator[None]:
-        """Let one call of each user run at a time, so that one user cannot hold all processes."""
-        if not user_id:
-            yield
-            return
-        lock, waiting = self._turns.get(user_id) or (asyncio.Lock(), 0)
-        self._turns[user_id] = lock, waiting + 1
-        try:
-            async with lock:
-                yield
-        finally:
-            lock, waiting = self._turns[user_id]
-            if waiting > 1:
-                self._turns[user_id] = lock, waiting - 1
-            else:
-                del self._turns[user_id]
 
     def _answer(self, call: _WorkerCall) -> Any:
         with self._places:

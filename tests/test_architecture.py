@@ -19,6 +19,7 @@ FLOORS = {
     "private_files": 1,
     "resources": 1,
     "settings": 1,
+    "user_turns": 1,
     "worker_processes": 1,
     "protocol": 2,
     "workflow": 2,
@@ -48,6 +49,7 @@ SAME_FLOOR = {
     ("engine", "doctor"),  # GPUs, drivers and disks are found there
     ("pictures", "errors"),
     ("worker_processes", "errors"),
+    ("worker_processes", "user_turns"),
     ("features", "errors"),
     ("lazy_names", "features"),
 }

@@ -7,8 +7,10 @@ import logging
 import math
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -34,6 +36,7 @@ from ..storage.records import (
     make_id,
 )
 from ..storage.webhook_store import WebhookStore
+from ..user_turns import UserTurns
 from ..workflow.wildcards import WildcardFolder
 from .grids.grid_service import GridService
 from .grids.group_service import GroupService
@@ -48,6 +51,7 @@ from .workers.worker import Worker
 logger = logging.getLogger(__name__)
 
 _SAVE_DURATIONS_S: Final = 5.0
+_PREPARING_THREADS: Final = 2  # more would delay the event loop: they compute, without I/O
 _FINISH_POLL_S: Final = 0.1
 PATIENCE_S: Final = 60.0
 """Longer than most restarts of ComfyUI, and than a server is silent while it loads a model."""
@@ -97,6 +101,8 @@ class JobService:
         self._servers = servers
         self._preset_folders = tuple(preset_folders)
         self._wildcards = wildcards
+        self._turns = UserTurns()
+        self._threads = ThreadPoolExecutor(_PREPARING_THREADS, thread_name_prefix="prepare jobs")
 
     # Submit
 
@@ -193,7 +199,7 @@ class JobService:
             return await self._prepare_for(request, newer)
 
     async def _prepare_for(self, request: JobRequest, registries: list[NodeRegistry]) -> Job:
-        return await asyncio.to_thread(
+        preparation = partial(
             prepare_job,
             request,
             registries,
@@ -201,6 +207,8 @@ class JobService:
             wildcards=self._wildcards,
             uploads=self.library.uploads,
         )
+        async with self._turns.of(request.user_id):
+            return await asyncio.get_running_loop().run_in_executor(self._threads, preparation)
 
     # Follow
 

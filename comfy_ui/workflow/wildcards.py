@@ -31,7 +31,7 @@ from fnmatch import fnmatchcase
 from functools import cached_property
 from itertools import accumulate
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 from ..errors import ValidationError, closest
 from .fields.numbers import MAX_SEED, random_seed
@@ -60,10 +60,12 @@ _NAME = re.compile(WILDCARD)
 _COUNT = re.compile(r"\s*(?:(\d{1,6})|(\d{0,6})-(\d{0,6}))\s*\$\$")
 _WEIGHT = re.compile(r"\s*(\d{1,9}(?:\.\d{1,9})?)::")
 _ESCAPED = re.compile(r"\\[{}|_]")
+_TOKEN = re.compile(rf"\\[{{}}|_]|[{{}}|]|{WILDCARD}")
 _MAX_DEPTH = 40
 _MAX_STEPS = 2_000
 _MAX_WORK = 2_000_000  # characters read, options and lines; half a second
 _MAX_CHARACTERS = 50_000
+_MAX_LISTED = 10_000  # options; removing one from a longer list takes longer than from a tree
 _MAX_FILE_BYTES = 5_000_000
 PROMPT_ROLES = ("prompt", "negative")
 _SEED_DIGITS = len(str(MAX_SEED))
@@ -229,10 +231,67 @@ def expand_values(
     return ExpandedValues({**values, **drawn, **chosen}, templates)
 
 
+class _Template:
+    """A text and its tokens, found in one pass: escapes, braces, bars and wildcards."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.tokens = [*_TOKEN.finditer(text)]
+        self._closings: dict[int, int] = {}  # from opening braces, all by index
+        self._bars: dict[int, list[int]] = {}
+        unclosed: list[int] = []
+        for index, token in enumerate(self.tokens):
+            kind = token[0]
+            if kind == "{":
+                unclosed.append(index)
+                self._bars[index] = []
+            elif kind == "}" and unclosed:
+                self._closings[unclosed.pop()] = index
+            elif kind == "|" and unclosed:
+                self._bars[unclosed[-1]].append(index)
+
+    @property
+    def span(self) -> _Span:
+        return _Span(self, 0, len(self.text), range(len(self.tokens)))
+
+    def closing(self, opening: int) -> int:
+        """Return the index of the brace that closes a group."""
+        closing = self._closings.get(opening)
+        if closing is None:
+            start = self.tokens[opening].start()
+            raise ValidationError(
+                f'Missing "}}" in: {self.text[start : start + 30]}',
+                hint="Add the brace, or write \\{ for a plain brace.",
+            )
+        return closing
+
+    def options(self, opening: int, start: int) -> list[_Span]:
+        """Return the options of a group, the first of which begins at ``start``."""
+        spans = []
+        before = opening
+        for index in (*self._bars[opening], self._closings[opening]):
+            end = self.tokens[index].start()
+            spans.append(_Span(self, start, end, range(before + 1, index)))
+            start, before = end + 1, index
+        return spans
+
+
+class _Span(NamedTuple):
+    """A part of a text that contains whole groups only.
+
+    The first of its tokens may lie before its start.
+    """
+
+    template: _Template
+    start: int
+    end: int
+    tokens: range
+
+
 class _Options:
     """The options of a group or the lines of a wildcard, with their weights."""
 
-    def __init__(self, weighted: Sequence[tuple[int, str]]) -> None:
+    def __init__(self, weighted: Sequence[tuple[int, str | _Span]]) -> None:
         self._texts = [text for _, text in weighted]
         self._weights = [weight for weight, _ in weighted]
         if not any(self._weights):
@@ -245,7 +304,7 @@ class _Options:
     def _cumulative(self) -> list[int]:
         return list(accumulate(self._weights))
 
-    def draw(self, chance: random.Random, count: int) -> Iterator[str]:
+    def draw(self, chance: random.Random, count: int) -> Iterator[str | _Span]:
         """Draw ``count`` different options, each when it is asked for.
 
         Only ``Random.random()`` has the same sequence for a seed in all Python versions;
@@ -254,6 +313,11 @@ class _Options:
         if count == 1:
             reached = int(chance.random() * self._cumulative[-1])
             yield self._texts[bisect_right(self._cumulative, reached)]
+            return
+        if len(self._texts) <= _MAX_LISTED and len(set(self._weights)) == 1:
+            weight, texts = self._weights[0], [*self._texts]
+            for _ in range(count):
+                yield texts.pop(int(chance.random() * (weight * len(texts))) // weight)
             return
         remaining = _Remaining(self._weights)
         for _ in range(count):
@@ -329,48 +393,55 @@ class _Run:
                 "The wildcards of this prompt take too long.", hint="Use fewer of them."
             )
 
-    def expand(self, text: str, depth: int = 0) -> str:
+    def expand(self, text: str | _Span, depth: int = 0) -> str:
         if depth > _MAX_DEPTH:
             raise ValidationError(f"Wildcards are nested deeper than {_MAX_DEPTH} levels.")
-        self._spend(len(text))
+        template, at, end, tokens = _Template(text).span if isinstance(text, str) else text
+        self._spend(end - at)
         parts: list[str] = []
-        at = 0
-        while at < len(text):
-            end = at + 1
-            if _ESCAPED.match(text, at):
-                end = at + 2
-                parts.append(text[at + 1])
-            elif text[at] == "{":
-                end = _closing(text, at)
-                parts.append(self._group(text[at:end], depth))
-            elif name := _NAME.match(text, at):
-                end = name.end()
-                parts.append(self._pick(name[0], self._options(name[1]), (1, 1), "", depth))
-            else:
-                parts.append(text[at])
-            at = end
+        index, after = tokens.start, tokens.stop
+        while index < after:
+            token = template.tokens[index]
+            index += 1
+            if token.start() < at:  # in the text between the options of a group
+                continue
+            parts.append(template.text[at : token.start()])
+            if token[0] == "{":
+                closing = template.closing(index - 1)
+                parts.append(self._group(template, index - 1, closing, depth))
+                token, index = template.tokens[closing], closing + 1
+            elif token[0].startswith("\\"):
+                parts.append(token[0][1])
+            elif token[1]:
+                parts.append(self._pick(token[0], self._options(token[1]), (1, 1), "", depth))
+            else:  # a bar or closing brace outside of groups
+                parts.append(token[0])
+            at = token.end()
+        parts.append(template.text[at:end])
         return _joined("", parts)
 
-    def _group(self, source: str, depth: int) -> str:
-        inner = source[1:-1]
-        count = _COUNT.match(inner)
-        body, joint = inner, ", "
+    def _group(self, template: _Template, opening: int, closing: int, depth: int) -> str:
+        text = template.text
+        start, end = template.tokens[opening].start(), template.tokens[closing].start()
+        count = _COUNT.match(text, start + 1, end)
+        first, joint = start + 1, ", "
         if count:
-            body = inner[count.end() :]
-            before, mark, after = body.partition("$$")
+            first = count.end()
+            before, mark, _ = text[first:end].partition("$$")
             if mark and "|" not in before and "{" not in before:
-                joint, body = before, after
-        texts = _split(body)
-        if count is None and len(texts) == 1:
-            return f"{{{self.expand(inner, depth + 1)}}}"
-        only = texts[0].strip() if len(texts) == 1 else ""
+                joint, first = before, first + len(before) + len(mark)
+        spans = template.options(opening, first)
+        if count is None and len(spans) == 1:
+            return f"{{{self.expand(spans[0], depth + 1)}}}"
+        only = text[first:end].strip() if len(spans) == 1 else ""
         # Not fullmatch, which would match two adjacent wildcards as one name.
         lone = _NAME.match(only)
         if lone and lone.end() == len(only):
             options = self._options(lone[1])
         else:
-            options = _Options([_weighed(text) for text in texts])
-        return self._pick(source, options, _bounds(count, len(options)), joint, depth)
+            options = _Options([_weighed_span(span) for span in spans])
+        bounds = _bounds(count, len(options))
+        return self._pick(text[start : end + 1], options, bounds, joint, depth)
 
     def _pick(
         self, source: str, options: _Options, bounds: tuple[int, int], joint: str, depth: int
@@ -450,40 +521,6 @@ def _joined(joint: str, parts: Sequence[str]) -> str:
     return joint.join(parts)
 
 
-def _closing(text: str, opening: int) -> int:
-    """Return the index after the brace that closes the one at ``opening``."""
-    depth, at = 0, opening
-    while at < len(text):
-        if _ESCAPED.match(text, at):
-            at += 1
-        elif text[at] == "{":
-            depth += 1
-        elif text[at] == "}":
-            depth -= 1
-            if depth == 0:
-                return at + 1
-        at += 1
-    raise ValidationError(
-        f'Missing "}}" in: {text[opening : opening + 30]}',
-        hint="Add the brace, or write \\{ for a plain brace.",
-    )
-
-
-def _split(body: str) -> list[str]:
-    """Split a group's body into options, ignoring bars of inner groups."""
-    options, start, at = [], 0, 0
-    while at < len(body):
-        if _ESCAPED.match(body, at):
-            at += 1
-        elif body[at] == "{":
-            at = _closing(body, at) - 1
-        elif body[at] == "|":
-            options.append(body[start:at])
-            start = at + 1
-        at += 1
-    return [*options, body[start:]]
-
-
 def _bounds(count: re.Match[str] | None, available: int) -> tuple[int, int]:
     if count is None:
         return 1, 1
@@ -495,10 +532,20 @@ def _bounds(count: re.Match[str] | None, available: int) -> tuple[int, int]:
     return min(least, most), max(least, most)
 
 
-def _weighed(option: str) -> tuple[int, str]:
-    """Return the weight in billionths, so that sums are exact, and the text after it."""
-    weight = _WEIGHT.match(option) if "::" in option else None
-    return (round(float(weight[1]) * 1e9), option[weight.end() :]) if weight else (10**9, option)
+def _weighed(line: str) -> tuple[int, str]:
+    weight, start = _weight(line, 0, len(line))
+    return weight, line[start:]
+
+
+def _weighed_span(span: _Span) -> tuple[int, _Span]:
+    weight, start = _weight(span.template.text, span.start, span.end)
+    return weight, _Span(span.template, start, span.end, span.tokens)
+
+
+def _weight(text: str, start: int, end: int) -> tuple[int, int]:
+    """Return the weight in billionths, so that sums are exact, and where the text begins."""
+    weight = _WEIGHT.match(text, start, end)
+    return (round(float(weight[1]) * 1e9), weight.end()) if weight else (10**9, start)
 
 
 def _is_json(text: str) -> bool:

@@ -6,9 +6,11 @@ import asyncio
 import io
 import json
 import os
+import threading
 import zipfile
 from contextlib import aclosing
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -21,8 +23,10 @@ from comfy_ui.errors import (
     UnknownPresetError,
     ValidationError,
 )
+from comfy_ui.jobs import job_service
 from comfy_ui.jobs.job_service import JobService, open_jobs
-from comfy_ui.storage.records import TEMPLATES, JobRequest, Phase
+from comfy_ui.jobs.prepare_job import prepare_job
+from comfy_ui.storage.records import TEMPLATES, Job, JobRequest, Phase
 from comfy_ui.storage.tables import items_table
 from tests.jobs import support
 from tests.jobs.support import end_of, submit_sleepy
@@ -94,6 +98,31 @@ async def test_submit_wildcards_are_chosen_by_seed_and_template_is_kept(
         await service.submit(
             JobRequest(user_id="ann", preset="z_image_turbo", values={"prompt": "a __pet__"})
         )
+
+
+async def test_estimate_many_slow_ones_of_a_user_leave_a_thread_for_others(
+    service: JobService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    released, began = threading.Event(), []
+
+    def prepare(request: JobRequest, *arguments: Any, **options: Any) -> Job:
+        if request.user_id == "ann":
+            began.append(request)
+            released.wait(30)
+        return prepare_job(request, *arguments, **options)
+
+    monkeypatch.setattr(job_service, "prepare_job", prepare)
+
+    async def estimate(user_id: str) -> None:
+        await service.estimate(JobRequest(user_id=user_id, preset="z_image_turbo", values=NIGHT))
+
+    many = [asyncio.create_task(estimate("ann")) for _ in range(40)]
+    try:
+        await estimate("bob")
+        assert len(began) == 1
+    finally:
+        released.set()
+        await asyncio.gather(*many)
 
 
 async def test_submit_video_preset_stores_video_with_poster(
