@@ -139,6 +139,7 @@ class LocalQueue:
                     status=JobStatus.WAITING,
                     rank=rank,
                     group_id=job.group_id if old is None else old.group_id,
+                    webhook=job.webhook or (old.webhook if old is not None else None),
                 ),
                 replaces=old.id if old is not None else None,
                 cost_s=jobs.servers.learned_s(job),

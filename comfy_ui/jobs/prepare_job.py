@@ -80,7 +80,10 @@ def prepare_job(
 
 
 def repeated_job(job: Job, job_id: str) -> Job:
-    """A new job with the same graph and values, seed included."""
+    """A new job with the same graph and values, seed included.
+
+    It stands for a job that did not succeed, and then keeps the webhook.
+    """
     return Job(
         id=job_id,
         user_id=job.user_id,
@@ -93,6 +96,7 @@ def repeated_job(job: Job, job_id: str) -> Job:
         created_at=time.time(),
         work=job.work,
         parent_id=job.parent_id,
+        webhook=None if job.status is JobStatus.SUCCEEDED else job.webhook,
         group_id=job.group_id,
     )
 

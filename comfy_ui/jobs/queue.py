@@ -64,8 +64,9 @@ class JobQueue(Protocol):
         """Store a waiting job and return it with its rank and estimated cost.
 
         A job that is stored already is returned as it is. The new job takes the place of the
-        job ``replaces``, which is deleted, and belongs to its group. Jobs of the user that stand
-        ready at a server are taken back if they are replaced, or if the new one goes before them.
+        job ``replaces``, which is deleted, belongs to its group, and keeps its webhook unless it
+        brings one. Jobs of the user that stand ready at a server are taken back if they are
+        replaced, or if the new one goes before them.
 
         Raises:
             ValidationError: the user has too many waiting jobs, or ``replaces`` has started.

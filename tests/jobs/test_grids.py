@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import aclosing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from comfy_ui.client import ComfyWSClient
 from comfy_ui.errors import ValidationError
 from comfy_ui.jobs.grids.contact_sheet import draw
 from comfy_ui.jobs.job_service import JobService, open_jobs
-from comfy_ui.storage.records import Grid, GridAxis, GridCell, JobRequest, JobStatus
+from comfy_ui.storage.records import Grid, GridAxis, GridCell, JobRequest, JobStatus, WebhookTarget
 from tests.jobs.support import end_of, sleepy_graph
 
 SIZE = {"width": 256, "height": 320, "steps": 2}
@@ -36,6 +37,14 @@ async def ended(service: JobService, grid: Grid) -> None:
     for job_id in grid.jobs:
         await end_of(service, await service.job(job_id, grid.user_id))
     await service.wait_for_sheets(grid.user_id)
+
+
+async def test_grid_cells_have_the_webhook_of_their_request(service: JobService) -> None:
+    hook = WebhookTarget("https://hook.example", "http://here")
+    cells = [replace(request, webhook=hook) for request in requests()]
+    grid = await service.submit_grid(cells, across=ACROSS, down=DOWN)
+    assert [(await service.job(job_id, "ann")).webhook for job_id in grid.jobs] == [hook] * 4
+    await service.cancel_all("ann")
 
 
 async def test_grid_sheet_is_a_result_and_cells_stay(service: JobService) -> None:

@@ -11,7 +11,7 @@ import pytest
 from comfy_ui.errors import ValidationError
 from comfy_ui.jobs import queue_position
 from comfy_ui.jobs.job_service import JobService
-from comfy_ui.storage.records import JobRequest, Phase, QueueView
+from comfy_ui.storage.records import JobRequest, Phase, QueueView, WebhookTarget
 from tests.jobs.support import end_of, sleepy_graph, submit_sleepy, until
 
 
@@ -83,6 +83,37 @@ async def test_submit_with_replaces_takes_position_of_waiting_job(service: JobSe
     with pytest.raises(ValidationError):
         await service.job(own[3], "ann")
     await service.cancel_all("ann", waiting_only=True)
+
+
+async def test_submit_with_replaces_keeps_webhook_unless_it_has_one(service: JobService) -> None:
+    await fill(service)
+    first, second = (WebhookTarget(f"https://hook.example/{n}", "http://here") for n in (1, 2))
+    job_id, webhooks = None, []
+    for nonce, webhook in enumerate((first, None, second), 90):
+        graph = sleepy_graph(nonce=nonce)
+        request = JobRequest(
+            user_id="ann", preset="p", graph=graph, replaces=job_id, webhook=webhook
+        )
+        job_id = (await service.submit(request)).id
+        webhooks.append((await service.job(job_id, "ann")).webhook)
+    assert webhooks == [first, first, second]
+    await service.cancel_all("ann", waiting_only=True)
+
+
+async def test_repeat_keeps_webhook_of_a_job_without_success(service: JobService) -> None:
+    hook = WebhookTarget("https://hook.example", "http://here")
+    graphs = [sleepy_graph(nonce=n, seconds=60 * n) for n in range(2)]
+    done, cancelled = [
+        await service.submit(JobRequest(user_id="ann", preset="p", graph=graph, webhook=hook))
+        for graph in graphs
+    ]
+    await end_of(service, done)
+    await service.cancel(cancelled.id, "ann")
+    await end_of(service, cancelled)
+    assert (await service.repeat(done.id, "ann")).webhook is None
+    again = await service.repeat(cancelled.id, "ann")
+    assert again.webhook == hook
+    await service.cancel(again.id, "ann")
 
 
 @pytest.mark.parametrize("which", ["running", "another owner's", "none"])
