@@ -35,6 +35,7 @@ from comfy_ui.web.preset_catalog import CatalogEntry, PresetCatalog
 from comfy_ui.web.share_link import ShareLinkState
 from comfy_ui.web.tabs import status_tab
 from comfy_ui.web.tabs.checkup import checkup_panel
+from comfy_ui.web.tabs.presets_panel import presets_panel
 from comfy_ui.workflow import get_preset
 from tests.browser import support as browsers
 from tests.security.payloads import payloads
@@ -138,7 +139,7 @@ PATHS: dict[str, Callable[[str], str]] = {
     "server": lambda t: status_tab.servers_panel(
         [server(t)], counts=QueueCounts(1, 2), embedded=False, private=True, free=True
     ),
-    "presets": lambda t: status_tab.presets_panel([hostile_entry(t)]),
+    "presets": lambda t: presets_panel([hostile_entry(t)]),
     "checkup": lambda t: checkup_panel(DoctorReport((CheckResult(t, CheckLevel.NOTE, t, t),))),
     "share": lambda t: status_tab.share_panel(
         ShareLinkState("dead", t, 0.0, 0.0, trouble=t), now=1.0

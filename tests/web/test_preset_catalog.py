@@ -1,17 +1,19 @@
 from __future__ import annotations
 
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 from comfy_ui.errors import ComfyUIOfflineError, MissingModel, Problem
 from comfy_ui.health import HealthReport, HealthVerdict
+from comfy_ui.models.model_folders import ModelFolders
 from comfy_ui.protocol.object_info import NodeRegistry
 from comfy_ui.storage.records import JobError, QueueCounts, ServerStatus
 from comfy_ui.web.components.preset_picker import cover, picker, readiness
 from comfy_ui.web.components.server_cards import servers_panel
 from comfy_ui.web.preset_catalog import CatalogEntry, PresetCatalog, grouped
 from comfy_ui.web.tabs.create.create_form import CreateForm
-from comfy_ui.web.tabs.status_tab import presets_panel
+from comfy_ui.web.tabs.presets_panel import gpu_memory_bytes, presets_panel, suggestions
 from comfy_ui.workflow.checks.requirements import version_problem
 from comfy_ui.workflow.presets.preset_store import list_presets
 from tests.web.support import GRAPH, Page, preset
@@ -54,6 +56,50 @@ def test_presets_panel_lists_missing_files_with_folder_size_and_link() -> None:
     for text in ("1 of 2 ready", "<a>.safetensors", "models/vae", "335 MB", "needs a login"):
         assert text in page.text
     assert [a["href"] for a in page.all("a")] == ["https://x.org/a", "https://x.org/p"]
+
+
+def lacking(name: str, vram_gb: float, size_bytes: int, **changes: Any) -> CatalogEntry:
+    """A preset that a download of that size makes ready, unless ``changes`` say otherwise."""
+    gated, kind = changes.pop("gated", False), changes.pop("kind", "image")
+    model = MissingModel("vae", f"{name}.safetensors", "https://x.org/a", size_bytes, gated=gated)
+    problems: tuple[Problem, ...] = (Problem("missing_model", "No model.", extra={"model": model}),)
+    outputs = [{"node": "4", "kind": kind}]
+    if name == "lacks-a-node":
+        problems += (MISSING_NODE,)
+    return CatalogEntry(preset(name, vram_gb=vram_gb, outputs=outputs, **changes), problems)
+
+
+def test_suggestions_fit_the_gpu_and_lack_only_free_downloads(tmp_path: Path) -> None:
+    entries = [
+        CatalogEntry(preset("ready", vram_gb=8), ()),
+        lacking("small", 8, 5_000_000_000),
+        lacking("best", 12, 20_000_000_000),
+        lacking("best-but-larger", 12, 30_000_000_000),
+        lacking("too-large", 24, 6_000_000_000),
+        lacking("gated", 12, 4_000_000_000, gated=True),
+        lacking("lacks-a-node", 12, 4_000_000_000),
+        lacking("film", 12, 18_000_000_000, kind="video"),
+    ]
+    folders = ModelFolders(tmp_path)
+    suggested = suggestions(entries, 12 << 30, folders)
+    assert [entry.preset.id for entry in suggested] == ["small", "best", "film"]
+    assert suggestions(entries, 2 << 30, folders) == []
+    page = Page(presets_panel(entries, folders, vram_bytes=12 << 30))
+    assert "Fits your 12 GB" in page.text
+    buttons = page.all("button", data_do="fetch-models", data_file=None)
+    assert [a["data-form"] for a in buttons] == ["small", "best", "film"]
+    assert "Fits your" not in Page(presets_panel(entries, vram_bytes=12 << 30)).text
+    assert "Fits your" not in Page(presets_panel(entries, folders)).text
+
+
+def test_gpu_memory_is_that_of_the_largest_gpu() -> None:
+    gpu, cpu = {"type": "cuda", "vram_total": 8 << 30}, {"type": "cpu", "vram_total": 64 << 30}
+    servers = [
+        ServerStatus(online=True, url="http://gpu", checked_at=0.0, devices=devices)
+        for devices in ((gpu,), (cpu,), ())
+    ]
+    assert gpu_memory_bytes(servers) == 8 << 30
+    assert gpu_memory_bytes(servers[1:]) == 0
 
 
 def test_picker_marks_the_current_preset_and_offers_all() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
 from typing import Any
 
 import gradio as gr
@@ -11,22 +10,19 @@ from starlette.routing import BaseRoute
 
 from ...errors import ComfyHeadlessError
 from ...features import list_available_features, list_missing_features
-from ...models.model_folders import ModelFolders
 from ...storage.records import JobError
 from ..auth.access import TABLE
 from ..components.html import Html, join
 from ..components.html_block import html_block
-from ..components.preset_picker import readiness
 from ..components.server_cards import servers_panel, share_panel
 from ..components.templates import error_notice, render
-from ..components.workflow_report import DownloadableFile, needs
-from ..preset_catalog import CatalogEntry, grouped
 from ..tab import PageContext, PageParts, Tab
 from .account_panel import AccountPanel, place_for_account
 from .api_keys_panel import ApiKeysPanel
 from .checkup import Checkup
 from .engine_card import EngineCard
 from .model_downloads import ModelDownloads, place_for_downloads
+from .presets_panel import gpu_memory_bytes, presets_panel
 from .webhook_panel import WebhookPanel
 
 __all__ = ["StatusTab"]
@@ -124,6 +120,7 @@ class StatusTab(Tab):
                     self._services.catalog.entries,
                     self._services.connection.model_folders if fetches else None,
                     online=self._services.catalog.online,
+                    vram_bytes=gpu_memory_bytes(servers),
                 ),
             ),
             share_panel(self._share.link, now=time.time()) if self._share and private else Html(""),
@@ -164,37 +161,6 @@ class StatusTab(Tab):
 def _confirmation(text: str) -> Html:
     """A sentence that says what was done."""
     return render("status_tab.html", "confirmation", text=text)
-
-
-def presets_panel(
-    entries: Iterable[CatalogEntry], folders: ModelFolders | None = None, *, online: bool = True
-) -> Html:
-    """Show which presets can run and what the others lack, incomplete ones first.
-
-    ``folders`` are the folders for missing files. ``online``: a server answers.
-    """
-    listed = list(entries)
-    ready = sum(entry.ready is True for entry in listed)
-    return render(
-        "status_tab.html",
-        "presets_panel",
-        summary=f"{ready} of {len(listed)} ready",
-        lacking=[
-            (
-                entry.preset.title,
-                readiness(entry, online=online),
-                needs(
-                    entry.errors, DownloadableFile(entry.preset.id, folders) if folders else None
-                ),
-            )
-            for entry in listed
-            if entry.errors
-        ],
-        groups=[
-            (title, [(entry.preset.title, readiness(entry, online=online)) for entry in group])
-            for title, group in grouped(entry for entry in listed if not entry.errors)
-        ],
-    )
 
 
 def extras_panel() -> Html:
