@@ -5,19 +5,17 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-import uuid
 from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
-from contextlib import aclosing, suppress
+from contextlib import suppress
 from types import MappingProxyType
 from typing import Final
 
-from ..errors import StorageError, ValidationError
+from ..errors import StorageError
 from ..protocol._replace import fast_replace
 from ..protocol.durations import NodeDurations
-from ..protocol.progress import Phase, Progress
+from ..protocol.progress import Phase
 from ..storage.job_store import JobStore
 from ..storage.records import (
-    EVERYONE,
     Job,
     JobError,
     JobStatus,
@@ -27,19 +25,17 @@ from ..storage.records import (
     StoredFile,
 )
 from ..storage.uncancellable import uncancellable
+from . import queue_rules
 from .fair_queue import FairQueueClock
 from .placement import JobEstimate, ServerOffer
 from .queue import Handover, JobReport, ReturnReason
-from .queue_position import is_running
 from .unfinished_jobs import UnfinishedJobs
 from .updates import first_snapshot, last_snapshot
 from .withdrawals import Withdrawals
-from .workers.server_death import MAX_SERVER_DEATHS
 
 logger = logging.getLogger(__name__)
 
 _SAVE_SENT_S: Final = 0.25  # a job that ends sooner costs two writes less
-_VIEW_INTERVAL_S: Final = 0.25  # a view carries all jobs of a user, with a preview
 
 
 class LocalQueue:
@@ -74,7 +70,6 @@ class LocalQueue:
         self._sent_timers: dict[str, asyncio.TimerHandle] = {}  # by job
         self._sent_saves: set[asyncio.Task[None]] = set()
         self._claims_held = False
-        self._closed = False
 
     async def open(self) -> None:
         """Load the jobs that the last process left unfinished."""
@@ -88,7 +83,6 @@ class LocalQueue:
 
     def close(self) -> None:
         """End the followers. Call it before the store is closed."""
-        self._closed = True
         for timer in self._sent_timers.values():
             timer.cancel()
         for task in self._sent_saves:
@@ -119,28 +113,13 @@ class LocalQueue:
         jobs = self._unfinished
         if unfinished := jobs.of_user(job.id, job.user_id):  # submitted twice at the same time
             return unfinished
-        old = jobs.of_user(replaces, job.user_id) if replaces else None
-        if replaces and (old is None or old.status is not JobStatus.WAITING):
-            raise ValidationError(
-                "That job does not wait any more, so it was not changed.",
-                hint="Generate again to add the changed one to the queue.",
-            )
-        waiting = [other for other in jobs.index.waiting(job.user_id) if other is not old]
-        if len(waiting) >= self._waiting_limit:
-            raise ValidationError(
-                f"{len(waiting)} of your jobs are waiting already.",
-                hint="Let some finish or cancel them, then add more.",
-            )
-        rank = self._new_rank(job.user_id, front=front) if front or old is None else old.rank
+        old = queue_rules.replaced_job(jobs, job, replaces)
+        placed = queue_rules.placed_job(
+            jobs, job, front=front, replaced=old, waiting_limit=self._waiting_limit
+        )
         try:
             job = await self._store.add(
-                fast_replace(
-                    job,
-                    status=JobStatus.WAITING,
-                    rank=rank,
-                    group_id=job.group_id if old is None else old.group_id,
-                    webhook=job.webhook or (old.webhook if old is not None else None),
-                ),
+                placed,
                 replaces=old.id if old is not None else None,
                 cost_s=jobs.servers.learned_s(job),
             )
@@ -178,27 +157,14 @@ class LocalQueue:
     async def reorder(self, job_ids: Collection[str], user_id: str, *, before: str | None) -> bool:
         jobs = self._unfinished
         async with self._order_lock:
-            ready = [job.id for job in jobs.ready(user_id)]
-            all_ids = ready + [job.id for job in jobs.index.waiting(user_id)]
-            moving = [id_ for id_ in all_ids if id_ in job_ids]
-            ids = [id_ for id_ in all_ids if id_ not in job_ids]
-            if not moving or (before is not None and before not in ids):
+            order = queue_rules.reorder(jobs, job_ids, user_id, before=before)
+            if order is None:
                 return False
-            at = ids.index(before) if before is not None else len(ids)
-            ids[at:at] = moving
-            last_started = self._last_started_rank(user_id)
-            await self._save_ranks({id_: last_started + n for n, id_ in enumerate(ids, start=1)})
-            # A server runs its own queue in the old order.
-            moved = [id_ for id_, old_id in zip(ids, all_ids, strict=True) if id_ != old_id]
-            displaced = [id_ for id_ in moved if id_ in ready]
+            await self._save_ranks(order.ranks)
         jobs.updates.wake()
-        await self._take_back(displaced)
+        await self._take_back(order.displaced)
         jobs.put_positions()
-        return any(
-            (job := jobs.index.get(id_)) is not None
-            and (id_ not in displaced or job.status is JobStatus.WAITING)
-            for id_ in moving
-        )
+        return order.has_effect(jobs)
 
     async def _save_ranks(self, ranks: Mapping[str, float]) -> None:
         await self._store.save_ranks(ranks)
@@ -245,7 +211,7 @@ class LocalQueue:
             if self._unfinished.of_user(job_id, user_id) or job_id in self._ending:
                 return False
             job = self._unsaved_of(job_id, user_id) or await self._store.get(job_id, user_id)
-            if job is None or not _can_resume(job):
+            if job is None or not queue_rules.can_resume(job):
                 return False
             self._unsaved.pop(job_id, None)
             self._unfinished.load(job)
@@ -260,34 +226,11 @@ class LocalQueue:
         return servers.is_offline(job.server) and servers.has_alternative(job.server, job)
 
     async def active(self, user_id: str) -> list[Job]:
-        jobs = self._unfinished
-        ready = jobs.ready(user_id)
-        claimed = [job for job in jobs.index.claimed if job.user_id == user_id]
         ending = [job for job in self._ending.values() if job.user_id == user_id]
-        started = ending + [job for job in claimed if job not in ready]
-        return started + ready + jobs.index.waiting(user_id)
+        return ending + self._unfinished.in_order(user_id)
 
     async def unsaved(self, user_id: str) -> list[Job]:
         return [job for job in reversed(self._unsaved.values()) if job.user_id == user_id]
-
-    def _last_started_rank(self, user_id: str) -> float:
-        """Return the highest rank of a job that has started.
-
-        Ranks of waiting jobs stay above it: if the job has to wait again, it is the first.
-        """
-        jobs = self._unfinished
-        ready = jobs.ready(user_id)
-        ranks = [j.rank for j in jobs.index.claimed if j.user_id == user_id and j not in ready]
-        return max(ranks, default=0.0)
-
-    def _new_rank(self, user_id: str, *, front: bool) -> float:
-        jobs, started = self._unfinished, self._last_started_rank(user_id)
-        ranks = [job.rank for job in jobs.ready(user_id) + jobs.index.waiting(user_id)]
-        if not front:
-            return max(ranks, default=started) + 1
-        if not ranks:
-            return started + 1
-        return (started + min(ranks)) / 2 if started < min(ranks) else min(ranks) - 1
 
     def _unsaved_of(self, job_id: str, user_id: str) -> Job | None:
         job = self._unsaved.get(job_id)
@@ -303,10 +246,7 @@ class LocalQueue:
         return sum(job.status is not JobStatus.UNFETCHED for job in self._unfinished.index.claimed)
 
     async def counts(self) -> QueueCounts:
-        jobs = self._unfinished
-        snapshots = [jobs.updates.get(job.id) or first_snapshot(job) for job in jobs.index.claimed]
-        running = sum(map(is_running, snapshots))
-        return QueueCounts(running, len(jobs.index) - running)
+        return self._unfinished.counts()
 
     async def snapshot(self, job_id: str, user_id: str) -> Snapshot | None:
         if self._unfinished.of_user(job_id, user_id):
@@ -320,49 +260,20 @@ class LocalQueue:
         stored = await self._store.get_with_items(job_id, user_id)
         return last_snapshot(*stored) if stored else None
 
-    async def follow(self, job_id: str, user_id: str) -> AsyncGenerator[Snapshot, None]:
-        while True:  # twice if the job ends between snapshot() and updates.follow()
-            snapshot = await self.snapshot(job_id, user_id)
-            if snapshot is None:
-                return
-            if snapshot.terminal:
-                yield snapshot
-                return
-            async with aclosing(self._unfinished.updates.follow(job_id)) as snapshots:
-                async for snapshot in snapshots:
-                    yield snapshot
-                    if snapshot.terminal:
-                        return
-            if self._closed:
-                return
+    def follow(self, job_id: str, user_id: str) -> AsyncGenerator[Snapshot, None]:
+        return self._unfinished.updates.follow_to_end(
+            job_id, lambda: self.snapshot(job_id, user_id)
+        )
 
-    async def follow_queue(self, user_id: str) -> AsyncGenerator[QueueView, None]:
-        last = None
-        while not self._closed:
-            change = self._unfinished.updates.any_change
-            view = await self._view(user_id)
-            if view != last:
-                last = view
-                yield view
-                await asyncio.sleep(_VIEW_INTERVAL_S)
-            await change.wait()
+    def follow_queue(self, user_id: str) -> AsyncGenerator[QueueView, None]:
+        return self._unfinished.updates.follow_views(lambda: self._view(user_id))
 
     async def job_added(self, user_id: str) -> None:
         self._unfinished.finished_counts[user_id] += 1
         self._unfinished.updates.wake()
 
     async def _view(self, user_id: str) -> QueueView:
-        jobs = self._unfinished
-        own = jobs.with_positions(await self.active(user_id))
-        groups = {job.group_id for job, _ in own}
-        return QueueView(
-            tuple(own),
-            len(jobs.index) - len(own),
-            jobs.finished_counts[user_id],
-            paused=user_id in jobs.index.paused,
-            all_paused=EVERYONE in jobs.index.paused,
-            paused_groups=jobs.index.paused_groups & groups,
-        )
+        return self._unfinished.view(user_id, await self.active(user_id))
 
     # Worker
 
@@ -379,25 +290,9 @@ class LocalQueue:
             if resumed:
                 self._wake_workers()  # this worker claims waiting jobs at once
                 return resumed
-            if limit <= 0 or self._claims_held or jobs.runs_alone(worker):
+            if self._claims_held:
                 return []
-            claims: list[tuple[Job, tuple[float, float]]] = []
-            clock = jobs.index.clock
-            queue = (
-                job
-                for job in jobs.index.queue
-                if job.id not in self._held and not jobs.index.is_paused(job)
-            )
-            for job in jobs.servers.select(worker, queue, jobs.busy_s(), limit):
-                if job.server_deaths and (claims or jobs.at_server(worker)):
-                    break  # it runs alone: if the server dies again, it was this job
-                claimed = fast_replace(
-                    job, status=JobStatus.CLAIMED, prompt_id=str(uuid.uuid4()), server=worker
-                )
-                claims.append((claimed, clock.tags(job)))
-                clock = clock.after(job)
-                if job.server_deaths:
-                    break
+            claims, clock = queue_rules.choose_claims(jobs, worker, limit, held=self._held)
             if not claims:
                 return []
             await self._store.save_claims(claims)
@@ -414,32 +309,18 @@ class LocalQueue:
             old = jobs.index.get(job_id)
             if old is None or old.server != worker or old.cancel_requested or not old.prompt_id:
                 return False
-            deaths = old.server_deaths
-            if reason == "died" or (reason == "unreachable" and old.started_at is not None):
-                deaths += 1
-            if deaths >= MAX_SERVER_DEATHS and deaths > old.server_deaths:
-                if reason == "died":
-                    jobs.index[job_id] = fast_replace(old, server_deaths=deaths)
+            job, waits, leaves = queue_rules.return_job(jobs, old, reason)
+            if not waits:
+                jobs.index[job_id] = job
                 return False
-            runs_here = reason in ("lost", "died", "withdrawn")
-            if not runs_here and not jobs.servers.has_alternative(worker, old):
-                return False
-            job = fast_replace(
-                old,
-                status=JobStatus.WAITING,
-                server=None,
-                prompt_id=None,
-                started_at=None,
-                server_deaths=deaths,
-            )
-            if runs_here or reason == "unheard":
-                await self._store.save(job)
-            else:
+            if leaves:
                 there = reason == "unreachable"
                 await self._store.save_moved(
                     job, server=worker, prompt_id=old.prompt_id, there=there
                 )
                 jobs.servers.exclude(worker, job_id)
+            else:
+                await self._store.save(job)
             if reason == "died":
                 jobs.servers.avoid(worker, job_id)
             if reason == "withdrawn":
@@ -479,29 +360,17 @@ class LocalQueue:
         job = jobs.index.get(report.job_id)
         if job is None or job.server != worker:  # finished, or with another worker
             return
-        if job.started_at is None and report.progress and _has_begun(report.progress):
-            rank, waiting = job.rank, jobs.index.waiting(job.user_id)
-            if waiting and rank > waiting[0].rank:  # it could not be taken back in time
-                rank = self._new_rank(job.user_id, front=True)
-            started_at = jobs.now() - report.progress.elapsed_s
-            job = jobs.index[job.id] = fast_replace(job, started_at=started_at, rank=rank)
+        if report.progress and queue_rules.begins(job, report.progress):
+            job = jobs.index[job.id] = queue_rules.begun_job(jobs, job, report.progress)
             self._withdrawals.close(job.id, withdrawn=False)
             self._save_soon(job.id)
         if report.status is None:
             jobs.put_report(job, report)
             return
         stored_id = job.prompt_id
-        job = fast_replace(
-            job,
-            status=report.status,
-            prompt_id=report.prompt_id or stored_id,
-            outputs=report.outputs or job.outputs,
-            error=report.error,
+        job = queue_rules.reported_job(
+            job, report, previous_server=jobs.previous_servers.pop(job.id, None)
         )
-        previous_server = jobs.previous_servers.pop(job.id, None)
-        if previous_server is not None and job.status is JobStatus.UNFETCHED:
-            # It may return, and still has the results.
-            job = fast_replace(job, server=previous_server)
         if not job.status.active:
             await self._finish_or_strand(job, report.files)
             return
@@ -561,18 +430,7 @@ class LocalQueue:
         jobs.servers.forget(job.id)
         self._withdrawals.close(job.id, withdrawn=False)
         jobs.finished_counts[job.user_id] += 1
-        last = last_snapshot(job, items)
-        snapshot = jobs.updates.get(job.id)
-        if snapshot and job.status is not JobStatus.SUCCEEDED:
-            last = fast_replace(
-                last,
-                progress=snapshot.progress,
-                step=snapshot.step,
-                steps=snapshot.steps,
-                preview=snapshot.preview,
-                preview_type=snapshot.preview_type,
-            )
-        jobs.updates.put(last)
+        jobs.updates.put(queue_rules.end_snapshot(job, items, jobs.updates.get(job.id)))
         jobs.put_positions()
 
     async def _finish_or_strand(self, job: Job, files: Sequence[StoredFile]) -> None:
@@ -600,12 +458,3 @@ class LocalQueue:
                 logger.info("The end of job %s cannot be saved yet: %s", job.id, error)
                 return
             del self._unsaved[job.id]
-
-
-def _has_begun(progress: Progress) -> bool:
-    return progress.elapsed_s > 0 or progress.phase in (Phase.LOADING, Phase.RUNNING)
-
-
-def _can_resume(job: Job) -> bool:
-    """Whether a job without a worker can continue: its results are, or may be, at ComfyUI."""
-    return job.status is JobStatus.UNFETCHED or job.status.active

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from ..protocol._replace import fast_replace
 from ..protocol.durations import NodeDurations
-from ..storage.records import EVERYONE, Job, JobStatus, Snapshot
+from ..storage.records import EVERYONE, Job, JobStatus, QueueCounts, QueueView, Snapshot
 from .fair_queue import FairQueueClock, fair_order
 from .placement import JobEstimate, ServerPool, remaining_s
 from .queue import Handover, JobReport
@@ -19,6 +19,7 @@ from .queue_position import (
     QueuePosition,
     estimates_at_servers,
     has_started,
+    is_running,
     jobs_ahead,
     queue_positions,
 )
@@ -74,6 +75,30 @@ class UnfinishedJobs:
                 and not has_started(job, self.updates.get(job.id) or first_snapshot(job))
             ),
             key=lambda job: job.rank,
+        )
+
+    def in_order(self, user_id: str) -> list[Job]:
+        """Return the user's jobs in the order in which they run."""
+        ready = self.ready(user_id)
+        claimed = [job for job in self.index.claimed if job.user_id == user_id]
+        return [j for j in claimed if j not in ready] + ready + self.index.waiting(user_id)
+
+    def counts(self) -> QueueCounts:
+        """Count the jobs of all users."""
+        snapshots = [self.updates.get(job.id) or first_snapshot(job) for job in self.index.claimed]
+        running = sum(map(is_running, snapshots))
+        return QueueCounts(running, len(self.index) - running)
+
+    def view(self, user_id: str, jobs: Iterable[Job]) -> QueueView:
+        """Return the queue as a user sees it, whose jobs are ``jobs``."""
+        own = self.with_positions(jobs)
+        return QueueView(
+            tuple(own),
+            len(self.index) - len(own),
+            self.finished_counts[user_id],
+            paused=user_id in self.index.paused,
+            all_paused=EVERYONE in self.index.paused,
+            paused_groups=self.index.paused_groups & {job.group_id for job, _ in own},
         )
 
     def load(self, job: Job) -> None:

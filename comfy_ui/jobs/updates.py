@@ -7,19 +7,20 @@ a slow or dead follower costs nothing.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
-from contextlib import suppress
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import aclosing, suppress
 from itertools import count
 from typing import Any, Final
 
 from ..errors import StorageError
 from ..protocol._replace import fast_replace
 from ..protocol.progress import Phase
-from ..storage.records import Job, JobError, JobStatus, LibraryItem, Snapshot
+from ..storage.records import Job, JobError, JobStatus, LibraryItem, QueueView, Snapshot
 from .queue import JobReport
 
 MIN_INTERVAL_S: Final = 1 / 12
 """Minimum time between two snapshots for one follower; the last one is not delayed."""
+_VIEW_INTERVAL_S: Final = 0.25  # a view carries all jobs of a user, with a preview
 
 _LIVE_PHASES = frozenset({Phase.QUEUED, Phase.LOADING, Phase.RUNNING, Phase.SAVING})
 
@@ -62,6 +63,7 @@ class JobUpdates:
         self._topics: dict[str, _Topic] = {}
         self._versions = count(1)
         self._any_change = _Change()
+        self._closed = False
 
     def get(self, job_id: str) -> Snapshot | None:
         topic = self._topics.get(job_id)
@@ -124,8 +126,45 @@ class JobUpdates:
         finally:
             topic.followers -= 1
 
+    async def follow_to_end(
+        self, job_id: str, read: Callable[[], Awaitable[Snapshot | None]]
+    ) -> AsyncGenerator[Snapshot, None]:
+        """Yield snapshots until the terminal one, as :meth:`.JobQueue.follow`.
+
+        ``read`` returns the current snapshot, also of a job that has ended.
+        """
+        while True:  # twice if the job ends between read() and follow()
+            snapshot = await read()
+            if snapshot is None:
+                return
+            if snapshot.terminal:
+                yield snapshot
+                return
+            async with aclosing(self.follow(job_id)) as snapshots:
+                async for snapshot in snapshots:
+                    yield snapshot
+                    if snapshot.terminal:
+                        return
+            if self._closed:
+                return
+
+    async def follow_views(
+        self, read: Callable[[], Awaitable[QueueView]]
+    ) -> AsyncGenerator[QueueView, None]:
+        """Yield what ``read`` returns at each change, as :meth:`.JobQueue.follow_queue`."""
+        last = None
+        while not self._closed:
+            change = self.any_change
+            view = await read()
+            if view != last:
+                last = view
+                yield view
+                await asyncio.sleep(_VIEW_INTERVAL_S)
+            await change.wait()
+
     def close(self) -> None:
         """End all followers without a terminal snapshot: the jobs continue at ComfyUI."""
+        self._closed = True
         for topic in self._topics.values():
             topic.over.set()
             topic.change.wake()
