@@ -205,7 +205,8 @@ class OutOfMemoryError(GenerationFailedError):
 
 
 class GenerationTimeoutError(GenerationError):
-    """The job did not finish in time. It keeps running, unless ``job_timeout`` ended it."""
+    """The job did not finish in time. It keeps running, unless ``cancel_on_exit`` or
+    ``job_timeout`` cancels it."""
 
     default_hint = "Wait again with wait_for_completion(prompt_id), or cancel(prompt_id)."
     default_retryable = True

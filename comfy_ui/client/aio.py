@@ -33,6 +33,7 @@ from .parts import (
     DEFAULT_CONCURRENCY,
     DEFAULT_PRESETS,
     ClientParts,
+    check_timeout,
     choose_breaker,
     prompt_id_or_new,
 )
@@ -282,9 +283,12 @@ class ComfyWSClient:
             GenerationCancelledError: the job was interrupted or deleted.
             JobLostError: the server no longer has it.
         """
+        check_timeout(timeout)
         job, clock = self._session.job(prompt_id), self._asker.clock
         with self._waiting(job, cancel_on_exit=cancel_on_exit):
-            updates = self._session.changes(job, timeout_s=timeout, end_only=on_progress is None)
+            updates = self._session.changes(
+                job, timeout_s=timeout, cancels=cancel_on_exit, end_only=on_progress is None
+            )
             async with aclosing(updates):
                 async for changes in updates:
                     if on_progress is not None and (progress := changes.progress(clock())):
@@ -320,6 +324,7 @@ class ComfyWSClient:
 
             result = await client.run("exported.json", values={"steps": 8, "KSampler.seed": 7})
         """
+        check_timeout(timeout)
         prompt_id = await self.queue_prompt(workflow, values=values)
         return await self.wait_for_completion(
             prompt_id, on_progress=on_progress, timeout=timeout, cancel_on_exit=cancel_on_exit
@@ -354,6 +359,7 @@ class ComfyWSClient:
             JobLostError: there is no trace of the job and no workflow to queue.
             ValidationError: ``prompt_id`` is not a canonical lowercase UUID.
         """
+        check_timeout(timeout)
         if not await self.has_job(check_prompt_id(prompt_id)):
             if workflow is None:
                 raise no_trace(prompt_id)
@@ -398,6 +404,7 @@ class ComfyWSClient:
                     case Result():
                         await event.save("pictures")
         """
+        check_timeout(timeout)
         prompt_id = await self.queue_prompt(workflow, values=values)
         events = self.attach(prompt_id, timeout=timeout, cancel_on_exit=cancel_on_exit)
         async with aclosing(events):
@@ -416,9 +423,11 @@ class ComfyWSClient:
 
         Yields and raises what :meth:`stream` does.
         """
+        check_timeout(timeout)
         job, clock = self._session.job(prompt_id), self._asker.clock
         with self._waiting(job, cancel_on_exit=cancel_on_exit):
-            async with aclosing(self._session.changes(job, timeout_s=timeout)) as updates:
+            updates = self._session.changes(job, timeout_s=timeout, cancels=cancel_on_exit)
+            async with aclosing(updates):
                 async for changes in updates:
                     for event in changes.events(clock(), self._read):
                         yield event
@@ -512,6 +521,7 @@ class ComfyWSClient:
                 if not isinstance(outcome, Exception):
                     await outcome.save(f"pictures/{index}")
         """
+        check_timeout(job_timeout, "job_timeout")
         jobs = batch_jobs(workflows, prompt_ids, resume=resume)
         is_cloud = self._server.address.is_cloud
         lookup = present_jobs(self._asker, prompt_ids or (), lists_history=not is_cloud)
@@ -651,6 +661,7 @@ class ComfyWSClient:
             that cannot be interrupted is still running after ``timeout`` seconds; it stops after
             that node.
         """
+        check_timeout(timeout)
         job = self._session.job(prompt_id)
         job.apply(CancelRequested(), self._asker.clock())
         try:
@@ -757,6 +768,7 @@ class ComfyWSClient:
         Raises:
             ComfyUIConnectionError, ServerRejectedError: the server gave no answer.
         """
+        check_timeout(timeout)
         silence_s = math.inf if timeout is None else timeout
         return await self._drive(self._tracking.has(prompt_id, silence_s=silence_s))
 

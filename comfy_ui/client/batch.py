@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import (
+    AsyncGenerator,
+    Awaitable,
+    Callable,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from contextlib import AbstractContextManager, ExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass
 from typing import TypeVar
@@ -54,8 +62,13 @@ def batch_jobs(
     """Number the workflows and give them their ids.
 
     Raises:
-        ValidationError: the ids are not one canonical UUID for each workflow, all different.
+        ValidationError: the ids are not one canonical UUID for each workflow, all different; or
+            there is a single workflow instead of several.
     """
+    if isinstance(workflows, str | bytes | Mapping):
+        raise ValidationError(
+            "That is one workflow, not several.", hint="Pass a list, or call run(workflow)."
+        )
     if prompt_ids is None:
         if resume:
             raise ValidationError(

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Literal, Self
 from uuid import uuid4
 
+from ..errors import ValidationError
 from ..protocol.durations import NodeDurations
 from .operations import Asker
 from .submission import check_prompt_id
@@ -73,6 +75,20 @@ def choose_breaker(
     if breaker is None and has_network:
         return breaker_for(server.address.base_url, server.route)
     return breaker or None
+
+
+def check_timeout(timeout: object, name: str = "timeout") -> None:
+    """Check how long a caller wants to wait, before a job is queued for it.
+
+    Raises:
+        ValidationError: it is neither None nor a number.
+    """
+    if timeout is None:
+        return
+    if isinstance(timeout, bool) or not isinstance(timeout, int | float) or math.isnan(timeout):
+        raise ValidationError(
+            f"{name} must be a number of seconds, not {timeout!r}.", hint="None sets no limit."
+        )
 
 
 def prompt_id_or_new(prompt_id: str | None) -> str:

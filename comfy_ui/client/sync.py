@@ -29,6 +29,7 @@ from .parts import (
     DEFAULT_CONCURRENCY,
     DEFAULT_PRESETS,
     ClientParts,
+    check_timeout,
     choose_breaker,
     prompt_id_or_new,
 )
@@ -269,9 +270,10 @@ class ComfyClient:
             GenerationCancelledError: the job was interrupted or deleted.
             JobLostError: the server no longer has it.
         """
+        check_timeout(timeout)
         job, clock = self._session.job(prompt_id), self._asker.clock
         with self._waiting(job, cancel_on_exit=cancel_on_exit):
-            for changes in self._session.changes(job, timeout_s=timeout):
+            for changes in self._session.changes(job, timeout_s=timeout, cancels=cancel_on_exit):
                 if on_progress is not None and (progress := changes.progress(clock())):
                     call_back("on_progress", on_progress, progress)
             return self._result(job)
@@ -304,6 +306,7 @@ class ComfyClient:
 
             result = client.run("exported.json", values={"steps": 8, "KSampler.seed": 7})
         """
+        check_timeout(timeout)
         prompt_id = self.queue_prompt(workflow, values=values)
         return self.wait_for_completion(
             prompt_id, on_progress=on_progress, timeout=timeout, cancel_on_exit=cancel_on_exit
@@ -338,6 +341,7 @@ class ComfyClient:
             JobLostError: there is no trace of the job and no workflow to queue.
             ValidationError: ``prompt_id`` is not a canonical lowercase UUID.
         """
+        check_timeout(timeout)
         if not self.has_job(check_prompt_id(prompt_id)):
             if workflow is None:
                 raise no_trace(prompt_id)
@@ -371,6 +375,7 @@ class ComfyClient:
                 see :meth:`wait_for_completion`.
 
         """
+        check_timeout(timeout)
         prompt_id = self.queue_prompt(workflow, values=values)
         yield from self.attach(prompt_id, timeout=timeout, cancel_on_exit=cancel_on_exit)
 
@@ -386,9 +391,10 @@ class ComfyClient:
 
         Yields and raises what :meth:`stream` does.
         """
+        check_timeout(timeout)
         job, clock = self._session.job(prompt_id), self._asker.clock
         with self._waiting(job, cancel_on_exit=cancel_on_exit):
-            for changes in self._session.changes(job, timeout_s=timeout):
+            for changes in self._session.changes(job, timeout_s=timeout, cancels=cancel_on_exit):
                 yield from changes.events(clock(), self._read)
             result = self._result(job)
         yield result
@@ -480,6 +486,7 @@ class ComfyClient:
                 if not isinstance(outcome, Exception):
                     outcome.save(f"pictures/{index}")
         """
+        check_timeout(job_timeout, "job_timeout")
         jobs = batch_jobs(workflows, prompt_ids, resume=resume)
         is_cloud = self._server.address.is_cloud
         lookup = present_jobs(self._asker, prompt_ids or (), lists_history=not is_cloud)
@@ -631,6 +638,7 @@ class ComfyClient:
             that cannot be interrupted is still running after ``timeout`` seconds; it stops after
             that node.
         """
+        check_timeout(timeout)
         timeout_s = math.inf if timeout is None else timeout
         return self._drive(self._tracking.cancel(self._session.job(prompt_id), timeout_s=timeout_s))
 
@@ -729,6 +737,7 @@ class ComfyClient:
         Raises:
             ComfyUIConnectionError, ServerRejectedError: the server gave no answer.
         """
+        check_timeout(timeout)
         silence_s = math.inf if timeout is None else timeout
         return self._drive(self._tracking.has(prompt_id, silence_s=silence_s))
 

@@ -210,6 +210,12 @@ def test_batch_jobs_ids_that_do_not_fit_raise_validation_error(
         batch_jobs(["sd15", "sdxl"], prompt_ids, resume=resume)
 
 
+@pytest.mark.parametrize("workflows", ["sd15", b"{}", image_graph()])
+def test_batch_jobs_one_workflow_instead_of_many_raises_validation_error(workflows: Any) -> None:
+    with pytest.raises(ValidationError, match="one workflow"):
+        batch_jobs(workflows, None, resume=False)
+
+
 async def test_run_batch_error_that_is_no_jobs_own_ends_the_batch(engine: DemoServer) -> None:
     async with ComfyWSClient(url=engine.url) as client:
 
@@ -233,8 +239,11 @@ async def test_run_timed_out_with_cancel_on_exit_stops_the_job(
         with pytest.raises(GenerationTimeoutError) as caught:
             await client.run(sleeper(), timeout=0.3, cancel_on_exit=on)
         if on:
+            assert "was cancelled" in caught.value.message
+            assert "Allow more" in caught.value.hint
             await until_empty(client)
         else:
+            assert "wait_for_completion" in caught.value.hint
             assert await client.cancel(caught.value.prompt_id)
 
 

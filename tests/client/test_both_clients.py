@@ -8,6 +8,7 @@ import asyncio
 import inspect
 import json
 import logging
+import math
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -429,6 +430,32 @@ async def test_client_timeout_none_runs_and_cancels_without_a_limit(
         prompt_id = await client.queue_prompt(sleeper())
         assert await client.has_job(prompt_id, timeout=None)
         assert await client.cancel(prompt_id, timeout=None)
+
+
+async def _first_event(client: Any, seconds: Any) -> Any:
+    if isinstance(client, ComfyWSClient):
+        return await anext(client.stream(image_graph(), timeout=seconds))
+    return next(client.client.stream(image_graph(), timeout=seconds))
+
+
+@BOTH
+@pytest.mark.parametrize("seconds", ["soon", True, math.nan])
+async def test_run_timeout_that_is_no_duration_queues_nothing(
+    kind: str, seconds: Any, engine: DemoServer
+) -> None:
+    async with open_client(kind, engine.url) as client:
+        for call in (
+            lambda: client.run(image_graph(), timeout=seconds),
+            lambda: client.resume(str(uuid4()), image_graph(), timeout=seconds),
+            lambda: _first_event(client, seconds),
+            lambda: client.run_batch([image_graph()], job_timeout=seconds),
+            lambda: client.wait_for_completion(str(uuid4()), timeout=seconds),
+            lambda: client.cancel(str(uuid4()), timeout=seconds),
+            lambda: client.has_job(str(uuid4()), timeout=seconds),
+        ):
+            with pytest.raises(ValidationError, match="timeout must be a number of seconds"):
+                await call()
+        assert not await client.recent()
 
 
 @BOTH

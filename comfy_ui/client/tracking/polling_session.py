@@ -68,8 +68,13 @@ class PollingSession:
         """Forget a job; it can still be tracked."""
         self._jobs.pop(job.prompt_id, None)
 
-    def changes(self, job: TrackedJob, *, timeout_s: float | None) -> Iterator[JobChanges]:
-        """Yield once after each poll of the job; the last time when it is settled."""
+    def changes(
+        self, job: TrackedJob, *, timeout_s: float | None, cancels: bool
+    ) -> Iterator[JobChanges]:
+        """Yield once after each poll of the job; the last time when it is settled.
+
+        ``cancels``: the caller cancels the job after a time-out.
+        """
         changes = JobChanges(job)
         deadline = None if timeout_s is None else self._clock() + timeout_s
         while True:
@@ -78,7 +83,7 @@ class PollingSession:
             if settled:
                 return
             if deadline is not None and timeout_s is not None and self._clock() >= deadline:
-                raise job.timed_out(timeout_s)
+                raise job.timed_out(timeout_s, cancels=cancels)
             self.poll([job], deadline=deadline)
 
     def poll(self, jobs: Sequence[TrackedJob], *, deadline: float | None = None) -> None:

@@ -144,11 +144,12 @@ class Session:
                 self._socket.want(wanted=False)
 
     async def changes(
-        self, job: TrackedJob, *, timeout_s: float | None, end_only: bool = False
+        self, job: TrackedJob, *, timeout_s: float | None, cancels: bool, end_only: bool = False
     ) -> AsyncGenerator[JobChanges, None]:
         """Yield after each change of the job, and as time passes while it runs.
 
-        The last time is when it is settled.
+        The last time is when it is settled. ``cancels``: the caller cancels the job after a
+        time-out.
         """
         changes = JobChanges(job)
         deadline = None if timeout_s is None else self._clock() + timeout_s
@@ -168,7 +169,7 @@ class Session:
                         await changed.wait()
                 except TimeoutError:
                     if deadline is not None and timeout_s is not None and self._clock() >= deadline:
-                        raise job.timed_out(timeout_s) from None
+                        raise job.timed_out(timeout_s, cancels=cancels) from None
 
     async def close(self) -> None:
         """Close the socket and end all tasks."""

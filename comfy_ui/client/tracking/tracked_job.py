@@ -128,10 +128,12 @@ class TrackedJob:
             values=values or (_values_of(graph) if graph else {}),
         )
 
-    def timed_out(self, timeout_s: float) -> GenerationTimeoutError:
-        """The error for a caller whose time-out has passed."""
+    def timed_out(self, timeout_s: float, *, cancels: bool) -> GenerationTimeoutError:
+        """The error for a caller whose time-out has passed, and which ``cancels`` the job."""
+        ending = "was cancelled" if cancels else "continues"
         return GenerationTimeoutError(
-            f"The job is not finished after {timeout_s:g} s ({self.state.phase}); it continues.",
+            f"The job is not finished after {timeout_s:g} s ({self.state.phase}); it {ending}.",
+            hint="Allow more with timeout=." if cancels else "",
             prompt_id=self.prompt_id,
         )
 
