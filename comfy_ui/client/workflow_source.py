@@ -8,6 +8,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from ..errors import ValidationError
 from ..protocol.object_info import NodeRegistry
 from ..protocol.outputs import OutputFile
 from ..workflow.graph import copied
@@ -66,6 +67,7 @@ class WorkflowSources:
         """
         if isinstance(source, Mapping) and _is_graph(source) and not values:
             return Runnable(copied(source))  # the caller may change it for the next job
+        _check_names(values)
         from ..workflow.controls import values_in
         from ..workflow.load import load_workflow
 
@@ -128,6 +130,17 @@ class WorkflowSources:
                 )
             )
         )
+
+
+def _check_names(values: object) -> None:
+    if values is None or (
+        isinstance(values, Mapping) and all(isinstance(name, str) for name in values)
+    ):
+        return
+    raise ValidationError(
+        f"values= maps names to values, unlike {values!r:.100}.",
+        hint='Pass a dict, such as {"steps": 8, "KSampler.seed": 7}.',
+    )
 
 
 def _is_graph(source: Mapping[str, Any]) -> bool:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from comfy_ui import compile_workflow, errors
+from comfy_ui import ComfyClient, compile_workflow, errors
 from comfy_ui.demo import DemoServer
 from tests.client.support import open_client
 from tests.graphs import node
@@ -26,7 +26,7 @@ def exported() -> dict[str, Any]:
 
 
 @BOTH
-async def test_run_values_are_set_by_control_role_title_class_and_node_id(
+async def test_run_values_are_set_by_control_role_title_class_node_id_and_input(
     kind: str, engine: DemoServer, exported: dict[str, Any]
 ) -> None:
     before = pickle.dumps(exported)
@@ -40,11 +40,13 @@ async def test_run_values_are_set_by_control_role_title_class_and_node_id(
                 "negative": "noise",
                 "KSampler.seed": 2**60,
                 f"{sampler}.cfg": 5,
+                "denoise": 0.5,
             },
         )
     assert result.graph is not None
     inputs = result.graph[sampler]["inputs"]
     assert (inputs["steps"], inputs["cfg"], inputs["seed"]) == (3, 5, 2**60)
+    assert inputs["denoise"] == 0.5
     assert (result.seed, result.prompt) == (2**60, "a harbor")
     assert result.values.items() >= {"steps": 3, "cfg": 5, "negative": "noise"}.items()
     assert pickle.loads(pickle.dumps(result)).values == result.values
@@ -85,6 +87,7 @@ async def test_run_plain_graph_result_keeps_the_graph_as_it_was_queued(
         ("KSampler.stepz", "Did you mean 'KSampler.steps'?"),
         ("KSampler.model", "That input is linked to"),
         ("CLIPTextEncode.text", "Use one of:"),
+        ("text", "Use one of: prompt, negative."),
     ],
 )
 async def test_run_unknown_or_ambiguous_value_raises_before_queueing(
@@ -95,6 +98,16 @@ async def test_run_unknown_or_ambiguous_value_raises_before_queueing(
             await client.run(exported, values={name: 3})
         assert hint in caught.value.hint
         assert not await client.recent()
+
+
+@pytest.mark.parametrize("values", [["steps"], {3: 8}, "steps=8"])
+async def test_run_values_that_are_no_names_with_values_raise_before_queueing(
+    values: Any, engine: DemoServer, exported: dict[str, Any]
+) -> None:
+    with ComfyClient(url=engine.url) as client:
+        with pytest.raises(errors.ValidationError, match="maps names to values"):
+            client.run(exported, values=values)
+        assert not client.recent()
 
 
 @BOTH

@@ -7,7 +7,7 @@ import io
 import mimetypes
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol, cast
+from typing import Any, BinaryIO, Protocol
 
 from ...errors import ValidationError
 from ...protocol.outputs import OutputFile
@@ -23,7 +23,7 @@ class ArrayLike(Protocol):
     def __array_interface__(self) -> dict[str, Any]: ...
 
 
-LocalSource = str | Path | bytes | BinaryIO | ArrayLike
+LocalSource = str | Path | bytes | bytearray | memoryview | BinaryIO | ArrayLike
 UploadSource = LocalSource | OutputFile
 """A file to upload: its path, its URL (``https://…``), bytes, a file opened in binary mode, an
 image in memory (a Pillow image, or an array of rows, columns and channels as uint8 or as floats
@@ -69,18 +69,27 @@ def prepare_upload(
         return prepare_upload(content, filename=filename or name or None, field=field)
     if isinstance(source, str | Path):
         return _from_path(Path(source).expanduser(), filename, field)
-    if is_image(source):
-        content = _png(source)
-    else:
-        content = source if isinstance(source, bytes) else cast("BinaryIO", source).read()
-    if not isinstance(content, bytes):
-        raise ValidationError("Open the file to upload in binary mode ('rb').")
+    content = _content(source)
     if not content:
         raise ValidationError("The file to upload is empty.")
     digest = hashlib.sha256(content).hexdigest()
     named = filename or getattr(source, "name", None)
     name = named if isinstance(named, str) else f"comfy-ui-{digest[:16]}{_suffix(content)}"
     return PreparedUpload(_part(content, name, field), digest)
+
+
+def _content(source: Any) -> bytes:
+    if isinstance(source, bytes | bytearray | memoryview):
+        return bytes(source)
+    if is_image(source):
+        return _png(source)
+    try:
+        content = source.read()
+    except UnicodeDecodeError:
+        content = None
+    if not isinstance(content, bytes):
+        raise ValidationError("Open the file to upload in binary mode ('rb').")
+    return content
 
 
 def is_image(value: object) -> bool:
@@ -91,7 +100,8 @@ def is_image(value: object) -> bool:
 
 def is_file(value: object) -> bool:
     """Whether a value is certainly a file to upload; a str may be one, too."""
-    return isinstance(value, Path | bytes) or hasattr(value, "read") or is_image(value)
+    is_content = isinstance(value, bytes | bytearray | memoryview)
+    return is_content or isinstance(value, Path) or hasattr(value, "read") or is_image(value)
 
 
 def _png(image: Any) -> bytes:

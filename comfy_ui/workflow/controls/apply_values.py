@@ -31,8 +31,8 @@ def apply_values(
         graph: in API format.
         controls: its controls, from :func:`find_controls`.
         values: by name: a control's id (``steps_2``), a role that only one control has
-            (``negative``), or a node, by id, title or class, and an input (``KSampler.seed``,
-            ``12.text``).
+            (``negative``), a node, by id, title or class, and an input (``KSampler.seed``,
+            ``12.text``), or an input alone (``denoise``).
         rng: draws random seeds.
 
     Raises:

@@ -8,7 +8,7 @@ from typing import Any
 
 from ...errors import ValidationError, closest
 from ..graph import AnyGraph, as_link, inputs_of, title, unwrap
-from .control import Control, ControlTarget
+from .control import PLAIN, Control, ControlTarget
 
 
 def named_values(
@@ -17,8 +17,9 @@ def named_values(
     """Return the named controls, and the values by their ids.
 
     A name is, in this order: a control's id; a role that only one control has; ``node.input``,
-    where the node is given by its id, its title or its class; a node with a single control. A
-    control that sets more than the named input is narrowed to it, and has the name as its id.
+    where the node is given by its id, its title or its class; a node with a single control; an
+    input that only one control sets. A control that sets more than the named ``node.input`` is
+    narrowed to it, and has the name as its id.
 
     Raises:
         ValidationError: a name is unknown or ambiguous, or two names set the same control.
@@ -46,9 +47,14 @@ def _named(graph: AnyGraph, controls: Sequence[Control], name: str) -> Control:
     for control in controls:
         if control.id == name:
             return control
-    candidates = [control for control in controls if control.role == name]
+    # A role such as "text" is only a type, which any other control may have.
+    candidates = [
+        control for control in controls if control.role == name and name not in PLAIN.values()
+    ]
     if not candidates:
-        candidates = [*_addressed(graph, controls, name)]
+        candidates = [*_addressed(graph, controls, name)] or [
+            control for control in controls if any(name == one.input for one in control.targets)
+        ]
     if len(candidates) == 1:
         return candidates[0]
     if candidates:

@@ -291,7 +291,8 @@ def _checked(param: Param, value: Any, spec: InputSpec | None, *, rng: random.Ra
     if FIELD_TYPES[param.role].value == "bool":
         return _boolean(param, value)
     if not isinstance(value, str):
-        raise ValidationError(f"'{param.label}' takes text, not {_short(value)}.")
+        kind = "a file" if param.role in FILE_ROLES else "text"
+        raise ValidationError(f"'{param.label}' takes {kind}, not {_short(value)}.")
     return value
 
 

@@ -59,8 +59,18 @@ def test_prepare_upload_empty_missing_or_text_source_raises_validation_error(
     for source in (tmp_path / "absent.png", tmp_path, empty, b"", io.BytesIO()):
         with pytest.raises(ValidationError):
             prepare_upload(source)
-    with (tmp_path / "text").open("w+") as text, pytest.raises(ValidationError, match="binary"):
+    (tmp_path / "a.png").write_bytes(PNG)
+    with (tmp_path / "a.png").open() as text, pytest.raises(ValidationError, match="binary"):
         prepare_upload(text)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("kind", [bytearray, memoryview])
+def test_prepare_upload_mutable_bytes_are_taken_as_they_are_now(kind: Any) -> None:
+    content = kind(bytearray(PNG))
+    assert is_file(content)
+    prepared = prepare_upload(content)
+    content[0] = 0
+    assert prepared.part.source == PNG
 
 
 def _pixels_of(prepared: PreparedUpload) -> np.ndarray:
