@@ -21,6 +21,8 @@ from ..storage.records import (
     ItemQuery,
     Job,
     Kind,
+    Label,
+    LabelKind,
     LibraryItem,
 )
 from ..storage.single_thread import SingleThread
@@ -36,6 +38,7 @@ KEEP_DELETED_S: Final = 7 * 86400.0
 KEPT_EMPTY_JOBS: Final = 200
 """Finished jobs without results that are kept per user with a quota, because rows take up disk
 space, too. Users without a quota keep all of them."""
+MAX_LABEL_LENGTH: Final = 60
 _PREVIEW_SUFFIXES: Final = {"image/png": ".png", "image/webp": ".webp"}
 _PURGE_INTERVAL_S: Final = 3600.0
 _RECENT_JOBS: Final = 40
@@ -213,6 +216,47 @@ class LibraryService:
         """
         if not await self._store.star(item_id, user_id, starred=starred):
             raise _unknown_item()
+
+    async def rate(self, item_ids: Iterable[int], user_id: str, rating: int) -> list[int]:
+        """Rate results with 1 to 5 stars, or 0 for none; return the ids that existed."""
+        return await self._store.rate(list(item_ids), user_id, rating)
+
+    async def label(
+        self, item_ids: Iterable[int], user_id: str, kind: LabelKind, name: str, *, on: bool = True
+    ) -> list[int]:
+        """Tag results or put them into a collection, or undo that; return the ids that existed.
+
+        Raises:
+            ValidationError: the name is empty or too long, or the user has too many names.
+        """
+        name = _label_name(name)
+        if not on:
+            return await self._store.remove_label(list(item_ids), user_id, kind, name)
+        ids = await self._store.add_label(list(item_ids), user_id, kind, name)
+        if not ids:
+            raise ValidationError(
+                f"There is no such result, or you have too many {kind}s.",
+                hint=f"Remove a {kind} that you do not use.",
+            )
+        return ids
+
+    async def labels(self, user_id: str, kind: LabelKind) -> list[Label]:
+        """Return the user's tags or collections in alphabetical order, with their sizes."""
+        return await self._store.labels(user_id, kind)
+
+    async def labels_of(self, item_id: int, user_id: str) -> list[Label]:
+        """Return the tags and collections of a result in alphabetical order."""
+        return await self._store.labels_of(item_id, user_id)
+
+    async def rename_label(self, user_id: str, kind: LabelKind, name: str, new_name: str) -> None:
+        """Rename a tag or a collection, or remove it if ``new_name`` is empty; results stay.
+
+        Raises:
+            ValidationError: the new name is too long.
+        """
+        await self._store.rename_label(
+            user_id, kind, _label_name(name), _label_name(new_name) if new_name.strip() else ""
+        )
 
     async def favorites(self, user_id: str, folder: str) -> frozenset[str]:
         """Return the files of a model folder that the user has marked."""
@@ -434,6 +478,15 @@ async def open_library(
             yield library
         finally:
             await library.aclose()
+
+
+def _label_name(text: str) -> str:
+    name = " ".join(text.replace('"', "").split())
+    if not 0 < len(name) <= MAX_LABEL_LENGTH:
+        raise ValidationError(
+            f"A name needs 1 to {MAX_LABEL_LENGTH} letters.", hint="Choose another name."
+        )
+    return name
 
 
 def _unknown_item() -> ValidationError:

@@ -13,7 +13,7 @@ from collections.abc import Container, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 from ..storage.quota import StorageUsage
-from ..storage.records import ItemQuery, LibraryItem
+from ..storage.records import ItemQuery, Label, LabelKind, LibraryItem
 
 
 class LibraryStore(Protocol):
@@ -59,6 +59,36 @@ class LibraryStore(Protocol):
 
     async def star(self, item_id: int, user_id: str, *, starred: bool) -> bool:
         """Star or unstar a result; False if the user has no such result."""
+
+    async def rate(self, item_ids: Iterable[int], user_id: str, rating: int) -> list[int]:
+        """Rate results with 0 to 5 stars; return those of the ids that are the user's."""
+
+    # Tags and collections. Names differ by more than case.
+
+    async def add_label(
+        self, item_ids: Iterable[int], user_id: str, kind: LabelKind, name: str
+    ) -> list[int]:
+        """Put a tag on results, or put them into a collection; return the ids that are the user's.
+
+        Empty if the user has 1000 tags or collections already.
+        """
+
+    async def remove_label(
+        self, item_ids: Iterable[int], user_id: str, kind: LabelKind, name: str
+    ) -> list[int]:
+        """Undo :meth:`add_label`; return the ids that are the user's."""
+
+    async def labels(self, user_id: str, kind: LabelKind) -> list[Label]:
+        """Return the user's tags or collections in alphabetical order, with their sizes."""
+
+    async def labels_of(self, item_id: int, user_id: str) -> list[Label]:
+        """Return the labels of a result in alphabetical order."""
+
+    async def rename_label(self, user_id: str, kind: LabelKind, name: str, new_name: str) -> None:
+        """Rename a label, or remove it from all results if ``new_name`` is empty.
+
+        A label that has the new name already takes its results, too.
+        """
 
     async def set_deleted(
         self, item_ids: Iterable[int], user_id: str, deleted_at: float | None

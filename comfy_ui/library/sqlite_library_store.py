@@ -9,11 +9,12 @@ from typing import Any
 from ..storage import quota
 from ..storage.database import Database
 from ..storage.quota import StorageUsage
-from ..storage.records import ItemQuery, LibraryItem
+from ..storage.records import ItemQuery, Label, LabelKind, LibraryItem
 from ..storage.tables import (
     favorites_table,
     items_table,
     jobs_table,
+    labels_table,
     preset_defaults_table,
     uploads_table,
 )
@@ -62,6 +63,28 @@ class SqliteLibraryStore:
 
     async def star(self, item_id: int, user_id: str, *, starred: bool) -> bool:
         return await self._database.run(items_table.star, item_id, user_id, starred=starred)
+
+    async def rate(self, item_ids: Iterable[int], user_id: str, rating: int) -> list[int]:
+        return await self._database.run(items_table.rate, item_ids, user_id, rating)
+
+    async def add_label(
+        self, item_ids: Iterable[int], user_id: str, kind: LabelKind, name: str
+    ) -> list[int]:
+        return await self._database.run(labels_table.add, item_ids, user_id, kind, name)
+
+    async def remove_label(
+        self, item_ids: Iterable[int], user_id: str, kind: LabelKind, name: str
+    ) -> list[int]:
+        return await self._database.run(labels_table.remove, item_ids, user_id, kind, name)
+
+    async def labels(self, user_id: str, kind: LabelKind) -> list[Label]:
+        return await self._database.run(labels_table.names, user_id, kind)
+
+    async def labels_of(self, item_id: int, user_id: str) -> list[Label]:
+        return await self._database.run(labels_table.of_item, item_id, user_id)
+
+    async def rename_label(self, user_id: str, kind: LabelKind, name: str, new_name: str) -> None:
+        await self._database.run(labels_table.rename, user_id, kind, name, new_name)
 
     async def set_deleted(
         self, item_ids: Iterable[int], user_id: str, deleted_at: float | None

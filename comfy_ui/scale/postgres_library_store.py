@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from ..storage.quota import StorageUsage
-from ..storage.records import ItemQuery, LibraryItem
+from ..storage.records import ItemQuery, Label, LabelKind, LibraryItem
 from ..storage.search_terms import parse_search
-from ..storage.tables import favorites_table, items_table
+from ..storage.tables import favorites_table, items_table, labels_table
 from .postgres_database import Cursor, PostgresDatabase
 from .postgres_job_store import SELECT_ITEMS
 
@@ -42,6 +42,8 @@ class PostgresLibraryStore:
             *(("starred = %s", starred) for starred in (query.starred, terms.starred)),
             *(("items.created_at >= %s", since) for since in (query.since, terms.since)),
             *(("items.created_at < %s", until) for until in (query.until, terms.until)),
+            ("rating BETWEEN %s AND %s", terms.stars),
+            *((_LABELED, (query.user_id, *label)) for label in terms.labels),
             *(("lower(items.preset) LIKE %s", _containing(preset)) for preset in terms.presets),
             *(("search LIKE %s", _containing(word)) for word in words),
             *(("search NOT LIKE %s", _containing(word)) for word in terms.without),
@@ -55,7 +57,10 @@ class PostgresLibraryStore:
         where = " AND ".join(["deleted_at IS NULL", *folds, *(text for text, _ in conditions)])
         return await self._items(
             f"{SELECT_ITEMS} WHERE {where} ORDER BY items.id DESC LIMIT %s",
-            (*(value for _, value in conditions), max(0, min(query.limit, items_table.MAX_PAGE))),
+            (
+                *items_table.flat(value for _, value in conditions),
+                max(0, min(query.limit, items_table.MAX_PAGE)),
+            ),
         )
 
     async def deleted_page(
@@ -110,6 +115,100 @@ class PostgresLibraryStore:
             (starred, item_id, user_id),
         )
         return changed > 0
+
+    async def rate(self, item_ids: Iterable[int], user_id: str, rating: int) -> list[int]:
+        ids = [*item_ids]
+        rows = await self._database.fetch(
+            "UPDATE items SET rating = %s WHERE id = ANY(%s) AND user_id = %s"
+            " AND deleted_at IS NULL RETURNING id",
+            (rating, ids, user_id),
+        )
+        changed = {row["id"] for row in rows}
+        return [item_id for item_id in ids if item_id in changed]
+
+    async def add_label(
+        self, item_ids: Iterable[int], user_id: str, kind: LabelKind, name: str
+    ) -> list[int]:
+        label = user_id, kind, name.casefold()
+
+        async def write(cursor: Cursor) -> list[int]:
+            await cursor.execute(
+                "SELECT name FROM labels WHERE user_id = %s AND kind = %s AND folded = %s LIMIT 1",
+                label,
+            )
+            known = await cursor.fetchone()
+            if known is None:
+                await cursor.execute(
+                    "SELECT count(DISTINCT folded) AS count FROM labels"
+                    " WHERE user_id = %s AND kind = %s",
+                    (user_id, kind),
+                )
+                row = await cursor.fetchone()
+                if row and row["count"] >= labels_table.MOST_NAMES:
+                    return []
+            ids = await _own(cursor, item_ids, user_id)
+            await cursor.execute(
+                "INSERT INTO labels (user_id, kind, folded, name, item_id)"
+                " SELECT %s, %s, %s, %s, unnest(%s::bigint[]) ON CONFLICT DO NOTHING",
+                (*label, known["name"] if known else name, ids),
+            )
+            return ids
+
+        return await self._database.run(write)
+
+    async def remove_label(
+        self, item_ids: Iterable[int], user_id: str, kind: LabelKind, name: str
+    ) -> list[int]:
+        async def write(cursor: Cursor) -> list[int]:
+            ids = await _own(cursor, item_ids, user_id)
+            await cursor.execute(
+                "DELETE FROM labels WHERE user_id = %s AND kind = %s AND folded = %s"
+                " AND item_id = ANY(%s)",
+                (user_id, kind, name.casefold(), ids),
+            )
+            return ids
+
+        return await self._database.run(write)
+
+    async def labels(self, user_id: str, kind: LabelKind) -> list[Label]:
+        rows = await self._database.fetch(
+            "SELECT min(name) AS name, count(*) AS size FROM labels"
+            " JOIN items ON items.id = item_id WHERE labels.user_id = %s AND labels.kind = %s"
+            ' AND deleted_at IS NULL GROUP BY folded ORDER BY folded COLLATE "C"',
+            (user_id, kind),
+        )
+        return [Label(kind, row["name"], row["size"]) for row in rows]
+
+    async def labels_of(self, item_id: int, user_id: str) -> list[Label]:
+        rows = await self._database.fetch(
+            "SELECT kind, name FROM labels WHERE item_id = %s AND user_id = %s"
+            ' ORDER BY folded COLLATE "C"',
+            (item_id, user_id),
+        )
+        return [Label(row["kind"], row["name"]) for row in rows]
+
+    async def rename_label(self, user_id: str, kind: LabelKind, name: str, new_name: str) -> None:
+        async def write(cursor: Cursor) -> None:
+            await cursor.execute(
+                "DELETE FROM labels WHERE user_id = %s AND kind = %s AND folded = %s"
+                " RETURNING item_id",
+                (user_id, kind, name.casefold()),
+            )
+            ids = [row["item_id"] for row in await cursor.fetchall()]
+            if not new_name:
+                return
+            renamed = user_id, kind, new_name.casefold()
+            await cursor.execute(
+                "INSERT INTO labels (user_id, kind, folded, name, item_id)"
+                " SELECT %s, %s, %s, %s, unnest(%s::bigint[]) ON CONFLICT DO NOTHING",
+                (*renamed, new_name, ids),
+            )
+            await cursor.execute(
+                "UPDATE labels SET name = %s WHERE user_id = %s AND kind = %s AND folded = %s",
+                (new_name, *renamed),
+            )
+
+        await self._database.run(write)
 
     async def set_deleted(
         self, item_ids: Iterable[int], user_id: str, deleted_at: float | None
@@ -266,6 +365,23 @@ def _input_pattern(key: str, text: str) -> str:
     """Return the pattern of a graph's JSON in which an input with such a name contains a text."""
     value = rf'"(?:[^"\\]|\\.)*{re.escape(json.dumps(text)[1:-1])}'
     return f'"[^"]*{key}[^"]*": *{value}'
+
+
+_LABELED = (
+    "items.id IN (SELECT item_id FROM labels"
+    " WHERE labels.user_id = %s AND labels.kind = %s AND folded = %s)"
+)
+
+
+async def _own(cursor: Cursor, item_ids: Iterable[int], user_id: str) -> list[int]:
+    """Return those of the ids that are results of the user."""
+    ids = [*item_ids]
+    await cursor.execute(
+        "SELECT id FROM items WHERE id = ANY(%s) AND user_id = %s AND deleted_at IS NULL",
+        (ids, user_id),
+    )
+    own = {row["id"] for row in await cursor.fetchall()}
+    return [item_id for item_id in ids if item_id in own]
 
 
 def _containing(word: str) -> str:

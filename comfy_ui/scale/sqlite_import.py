@@ -40,6 +40,7 @@ _STATEMENTS: Final[Mapping[str, str]] = {
             "durations",
             "favorites",
             "preset_defaults",
+            "labels",
             "uploads",
             "webhooks",
             "webhook_deliveries",

@@ -14,13 +14,14 @@ from .tables import (
     grids_table,
     items_table,
     jobs_table,
+    labels_table,
     pauses_table,
     preset_defaults_table,
     uploads_table,
     webhooks_table,
 )
 
-VERSION: Final = 8
+VERSION: Final = 9
 """Stored as SQLite's ``user_version``."""
 
 SCHEMA: Final = (
@@ -35,6 +36,7 @@ SCHEMA: Final = (
     *favorites_table.SCHEMA,
     *preset_defaults_table.SCHEMA,
     *webhooks_table.SCHEMA,
+    *labels_table.SCHEMA,
 )
 
 MIGRATIONS: Final = {
@@ -45,6 +47,7 @@ MIGRATIONS: Final = {
     6: (webhooks_table.ADD_WEBHOOK, *webhooks_table.SCHEMA),
     7: (jobs_table.SEED_INDEX,),
     8: grids_table.ADD_GROUPS,
+    9: (*items_table.ADD_RATING, *labels_table.SCHEMA),
 }
 """The statements that lead to each version from the one before it."""
 

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, Literal, NamedTuple, TypeAlias
 
 from ..errors import ComfyHeadlessError, GenerationFailedError, InvalidWorkflowError
 from ..health import HealthReport
@@ -30,6 +30,8 @@ __all__ = [
     "JobRequest",
     "JobStatus",
     "Kind",
+    "Label",
+    "LabelKind",
     "LibraryItem",
     "Phase",
     "QueueView",
@@ -266,8 +268,9 @@ class LibraryItem:
     ``path`` is the file exactly as ComfyUI wrote it, named by its digest; ``filename`` is
     ComfyUI's name, for downloads. ``is_preview``: the user kept it from a job that was stopped.
     ``thumbnail`` is a small WebP image, or None for audio and
-    unreadable files. ``width`` and ``height`` are in pixels. ``parent_id`` is the id of the result
-    that it was made from, and ``group_id`` that of the group of its job.
+    unreadable files. ``width`` and ``height`` are in pixels. ``rating`` is 1 to 5 stars, or 0.
+    ``parent_id`` is the id of the result that it was made from, and ``group_id`` that of the group
+    of its job.
     """
 
     id: int
@@ -287,10 +290,23 @@ class LibraryItem:
     seed: int | None
     values: Mapping[str, Any]
     starred: bool = False
+    rating: int = 0
     is_preview: bool = False
     deleted_at: float | None = None
     parent_id: int | None = None
     group_id: str | None = None
+
+
+LabelKind: TypeAlias = Literal["tag", "collection"]
+
+
+@dataclass(frozen=True, slots=True)
+class Label:
+    """A tag or a collection of a user. ``size`` counts its results where labels are listed."""
+
+    kind: LabelKind
+    name: str
+    size: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -26,7 +26,7 @@ _JSON: Final = frozenset({"vals", "graph", "outputs", "error", "sides", "jobs", 
 # jobs before items; all but the learned durations
 _TABLES: Final = (
     "jobs", "items", "grids", "copies", "uploads", "pauses", "favorites", "preset_defaults",
-    "webhooks", "webhook_deliveries",
+    "labels", "webhooks", "webhook_deliveries",
 )  # fmt: skip
 
 

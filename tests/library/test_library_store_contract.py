@@ -21,8 +21,9 @@ from comfy_ui.scale.postgres_library_store import PostgresLibraryStore
 from comfy_ui.storage.database import Database
 from comfy_ui.storage.job_store import JobStore
 from comfy_ui.storage.quota import StorageUsage
-from comfy_ui.storage.records import ItemQuery, JobStatus, LibraryItem
+from comfy_ui.storage.records import ItemQuery, JobStatus, Label, LibraryItem
 from comfy_ui.storage.sqlite_job_store import SqliteJobStore
+from comfy_ui.storage.tables import labels_table
 from tests.jobs.support import a_job
 from tests.scale.postgres_server import new_app_database
 from tests.storage.test_job_store_contract import file
@@ -257,6 +258,91 @@ async def test_favorites_belong_to_a_user_and_a_folder(stores: Stores) -> None:
     assert await library.favorites("ann", "loras") == {"a.safetensors"}
     assert await library.favorites("ann", "checkpoints") == set()
     assert await library.favorites("bob", "loras") == set()
+
+
+async def test_ratings_belong_to_results_of_the_user(stores: Stores) -> None:
+    library, jobs = stores
+    first, second = await add(jobs, "a", "b")
+    assert first.rating == 0
+    assert await library.rate([first.id, second.id, 5], "ann", 4) == [first.id, second.id]
+    assert await library.rate([second.id], "bob", 1) == []
+    assert await library.rate([second.id], "ann", 2) == [second.id]
+    assert [item.rating for item in await library.items(ids([first, second]), "ann")] == [4, 2]
+    for text, expected in {
+        "stars>=2": [first.id, second.id],
+        "stars>=3": [first.id],
+        "stars:2": [second.id],
+        "stars<1": [],
+    }.items():
+        page = await library.page(ItemQuery(user_id="ann", text=text))
+        assert sorted(ids(page)) == sorted(expected), text
+
+
+async def test_labels_of_any_case_find_their_results(stores: Stores) -> None:
+    library, jobs = stores
+    first, second = await add(jobs, "a", "b")
+    (theirs,) = await add(jobs, "c", user_id="bob")
+    both = [first.id, second.id]
+    assert await library.add_label([*both, theirs.id], "ann", "tag", "Sea") == both
+    assert await library.add_label([first.id], "ann", "tag", "SEA") == [first.id]
+    assert await library.add_label([first.id], "ann", "collection", "Summer show") == [first.id]
+    assert await library.labels("ann", "tag") == [Label("tag", "Sea", 2)]
+    assert await library.labels("bob", "tag") == []
+    labels = [Label("tag", "Sea"), Label("collection", "Summer show")]
+    assert await library.labels_of(first.id, "ann") == labels
+    for text, expected in {
+        "tag:sea": both,
+        'in:"summer SHOW"': [first.id],
+        'tag:sea in:"summer show"': [first.id],
+        "tag:se": [],
+        'in:"summer show" stars>=1': [],
+    }.items():
+        page = await library.page(ItemQuery(user_id="ann", text=text))
+        assert sorted(ids(page)) == sorted(expected), text
+    assert await library.remove_label([first.id, 5], "ann", "tag", "sEa") == [first.id]
+    assert await library.labels("ann", "tag") == [Label("tag", "Sea", 1)]
+
+
+async def test_label_renamed_to_an_existing_one_takes_its_results(stores: Stores) -> None:
+    library, jobs = stores
+    first, second = await add(jobs, "a", "b")
+    await library.add_label([first.id], "ann", "tag", "sea")
+    await library.add_label([first.id, second.id], "ann", "tag", "ocean")
+    await library.rename_label("bob", "tag", "sea", "lake")
+    await library.rename_label("ann", "tag", "SEA", "Ocean")
+    assert await library.labels("ann", "tag") == [Label("tag", "Ocean", 2)]
+    await library.rename_label("ann", "tag", "ocean", "OCEAN")
+    assert await library.labels("ann", "tag") == [Label("tag", "OCEAN", 2)]
+    await library.rename_label("ann", "tag", "ocean", "")
+    assert await library.labels("ann", "tag") == []
+
+
+async def test_labels_of_deleted_results_return_with_them_and_end_with_a_purge(
+    stores: Stores,
+) -> None:
+    library, jobs = stores
+    (item,) = await add(jobs, "a")
+    await library.add_label([item.id], "ann", "collection", "Show")
+    await library.set_deleted([item.id], "ann", 5.0)
+    assert await library.labels("ann", "collection") == []
+    assert await library.add_label([item.id], "ann", "tag", "sea") == []
+    await library.set_deleted([item.id], "ann", None)
+    assert await library.labels("ann", "collection") == [Label("collection", "Show", 1)]
+    await library.set_deleted([item.id], "ann", 5.0)
+    await library.purge(deleted_before=6.0, created_before=1e12)
+    assert await library.labels_of(item.id, "ann") == []
+
+
+async def test_labels_of_a_user_are_limited(
+    stores: Stores, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(labels_table, "MOST_NAMES", 2)
+    library, jobs = stores
+    (item,) = await add(jobs, "a")
+    for name in ("a", "b"):
+        assert await library.add_label([item.id], "ann", "tag", name) == [item.id]
+    assert await library.add_label([item.id], "ann", "tag", "c") == []
+    assert await library.add_label([item.id], "ann", "tag", "A") == [item.id]
 
 
 async def test_children_are_results_of_jobs_with_that_parent(stores: Stores) -> None:

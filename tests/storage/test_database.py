@@ -145,7 +145,9 @@ async def test_database_open_of_version_1_keeps_its_jobs(tmp_path: Path) -> None
             "DROP TRIGGER job_ended; DROP TABLE webhooks; DROP TABLE webhook_deliveries;"
             "ALTER TABLE jobs DROP COLUMN webhook;"
             "DROP INDEX jobs_group; ALTER TABLE jobs DROP COLUMN group_id;"
-            "ALTER TABLE grids DROP COLUMN paused;"
+            "ALTER TABLE grids DROP COLUMN paused; DROP TABLE labels;"
+            "DROP INDEX items_page; ALTER TABLE items DROP COLUMN rating;"
+            "CREATE INDEX items_page ON items(user_id, id) WHERE deleted_at IS NULL;"
             "DROP INDEX jobs_seed; DROP INDEX jobs_parent; ALTER TABLE jobs DROP COLUMN parent_id;"
             "PRAGMA user_version = 1"
         )
@@ -176,7 +178,8 @@ async def test_database_open_of_version_7_makes_groups_of_its_grids(tmp_path: Pa
     with closing(sqlite3.connect(tmp_path / "comfy_ui.db")) as older:
         older.executescript(
             "DROP INDEX jobs_group; ALTER TABLE jobs DROP COLUMN group_id;"
-            "ALTER TABLE grids DROP COLUMN paused; PRAGMA user_version = 7"
+            "ALTER TABLE grids DROP COLUMN paused; DROP TABLE labels;"
+            "ALTER TABLE items RENAME COLUMN rating TO unused; PRAGMA user_version = 7"
         )
     ours = Database(tmp_path)
     await ours.open()

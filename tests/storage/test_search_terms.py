@@ -20,6 +20,9 @@ from comfy_ui.storage.search_terms import SearchTerms, parse_search
         ('model:flux lora:"ink wash"', SearchTerms(models=("flux",), loras=("ink wash",))),
         ("preset:sdxl kind:video is:starred", SearchTerms(
             presets=("sdxl",), kind="video", starred=True)),
+        ('tag:Sea in:"Summer show" stars>=4', SearchTerms(
+            tags=("sea",), collections=("summer show",), stars=(4, 5))),
+        ("stars:0 stars=>3 stars>9", SearchTerms(stars=(0, 0), words=("stars=>3", "stars>9"))),
         ("seed:18446744073709551615", SearchTerms(seed=2**64 - 1)),
         # No filter, or none with a usable value: words.
         ("16:9 kind:cat seed:x before:soon", SearchTerms(

@@ -5,15 +5,20 @@ from __future__ import annotations
 import json
 import math
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
 from ...workflow.graph import AnyGraph
 from ...workflow.model_files import model_files
-from ..records import PREVIEW_FOLDER, ItemQuery, Job, LibraryItem, StoredFile
-from ..search_terms import parse_search
+from ..records import PREVIEW_FOLDER, ItemQuery, Job, LabelKind, LibraryItem, StoredFile
+from ..search_terms import SearchTerms, parse_search
+from . import labels_table
 from .row import Row
+
+# A covering index: rows are read only for the page that is shown.
+_PAGE_INDEX: Final = """CREATE INDEX items_page
+    ON items(user_id, id, kind, preset, starred, created_at, rating) WHERE deleted_at IS NULL"""
 
 SCHEMA: Final = (
     """CREATE TABLE items (
@@ -32,12 +37,11 @@ SCHEMA: Final = (
     created_at REAL NOT NULL,
     preset TEXT NOT NULL,
     starred INTEGER NOT NULL DEFAULT 0,
+    rating INTEGER NOT NULL DEFAULT 0, -- 1 to 5 stars; 0: not rated
     deleted_at REAL,                -- 0: deleted forever, and purged when the file is not young
     UNIQUE (job_id, source)         -- a result that is downloaded twice is stored once
 )""",
-    # A covering index: rows are read only for the page that is shown.
-    """CREATE INDEX items_page ON items(user_id, id, kind, preset, starred, created_at)
-        WHERE deleted_at IS NULL""",
+    _PAGE_INDEX,
     # Case-folded prompt, preset, models and file name. Trigrams also match within words, and
     # so work in languages that are written without spaces.
     "CREATE VIRTUAL TABLE items_search USING fts5(body, tokenize = 'trigram')",
@@ -45,6 +49,11 @@ SCHEMA: Final = (
     "CREATE INDEX items_deleted ON items(deleted_at) WHERE deleted_at IS NOT NULL",
     # The presets of a user are listed with one step per preset, not one per result.
     "CREATE INDEX items_preset ON items(user_id, preset) WHERE deleted_at IS NULL",
+)
+ADD_RATING: Final = (
+    "ALTER TABLE items ADD COLUMN rating INTEGER NOT NULL DEFAULT 0",
+    "DROP INDEX items_page",
+    _PAGE_INDEX,
 )
 COLUMNS: Final = "items.*, jobs.prompt, jobs.seed, jobs.vals, jobs.parent_id, jobs.group_id"
 _SELECT = f"SELECT {COLUMNS} FROM items JOIN jobs ON jobs.id = job_id"  # noqa: S608 -- constant
@@ -63,32 +72,45 @@ _NAMES: Final = (
     " AND leaf.key LIKE '{key}' AND instr(lower(leaf.atom), ?))"
 )
 """Whether an input with such a name, such as ``lora_name``, has a value with a text in it."""
+_IS_FIRST: Final = "first.user_id = ? AND first.kind = ? AND first.folded = ?"
+_LABELED: Final = (
+    "EXISTS (SELECT 1 FROM labels WHERE labels.user_id = ? AND labels.kind = ? AND folded = ?"
+    " AND item_id = {item})"
+)
 _TRIGRAM = 3  # letters of the shortest word that the full-text index can match
+_MAX_READ_TEXTS = 3000  # of the results of a label; beyond, the full-text index is quicker
 
 
-def page_statement(query: ItemQuery) -> tuple[str, list[object]]:
+def page_statement(connection: sqlite3.Connection, query: ItemQuery) -> tuple[str, list[object]]:
     """Return the statement and its parameters.
 
-    It reads one index backwards, or all results of a seed or a group.
+    It reads one index backwards: that of the text, of the rarest label, or of all results; or all
+    results of a seed or a group.
     """
     terms = parse_search(query.text)
     words = [*terms.words, *terms.models, *terms.loras]  # models and LoRAs are in the text, too
-    long = " ".join(_quoted(word) for word in words if len(word) >= _TRIGRAM)
-    short = [word for word in words if len(word) < _TRIGRAM]
     searched = bool(words or terms.without)
     by_job = terms.seed is not None or query.group_id is not None
-    order = "items_search.rowid" if searched and not by_job else "items.id"
+    labels, size = _rarest_first(connection, query.user_id, terms)
+    by_label = bool(labels) and not by_job and not (searched and size > _MAX_READ_TEXTS)
+    by_text = searched and not by_job and not by_label
+    long = " ".join(_quoted(word) for word in words if len(word) >= _TRIGRAM) if by_text else ""
+    read = [word for word in words if not by_text or len(word) < _TRIGRAM]
+    order = "items_search.rowid" if by_text else "first.item_id" if by_label else "items.id"
     filters: list[tuple[str, object]] = [
+        (_IS_FIRST, (query.user_id, *labels[0]) if by_label else None),
         ("items_search MATCH ?", long or None),
         ("items.user_id = ?", query.user_id),
         (f"{order} < ?", query.before),
-        *(("kind = ?", kind) for kind in (query.kind, terms.kind)),
+        *((_LABELED.format(item=order), (query.user_id, *label)) for label in labels[by_label:]),
+        *(("items.kind = ?", kind) for kind in (query.kind, terms.kind)),
         ("items.preset = ?", query.preset),
         *(("starred = ?", starred) for starred in (query.starred, terms.starred)),
         *(("items.created_at >= ?", since) for since in (query.since, terms.since)),
         *(("items.created_at < ?", until) for until in (query.until, terms.until)),
+        ("rating BETWEEN ? AND ?", terms.stars),
         *(("instr(lower(items.preset), ?)", preset) for preset in terms.presets),
-        *(("instr(body, ?)", word) for word in short),
+        *(("instr(body, ?)", word) for word in read),
         *(("NOT instr(body, ?)", word) for word in terms.without),
         # After the text index, because it parses the graph of each job.
         *((_NAMES.format(key="%name%"), name) for name in terms.models),
@@ -103,21 +125,51 @@ def page_statement(query: ItemQuery) -> tuple[str, list[object]]:
             *([NEWEST_OF_GROUP] if query.folded else []),
         ]
     )
-    # CROSS JOIN fixes the order of the loops: text index or page index first, jobs last. Only few
-    # jobs have the same seed or group.
-    text = "items_search CROSS JOIN items ON items.id = items_search.rowid"
+    # CROSS JOIN fixes the order of the loops, jobs last. Only few jobs have the same seed or group.
     if by_job:
         index = "jobs_seed" if terms.seed is not None else "jobs_group"
         source = f"jobs INDEXED BY {index} CROSS JOIN items ON items.job_id = jobs.id"
-        source += " CROSS JOIN items_search ON items_search.rowid = items.id" if searched else ""
+    elif by_text:
+        source = "items_search CROSS JOIN items ON items.id = items_search.rowid"
+    elif by_label:
+        source = "labels AS first CROSS JOIN items ON items.id = first.item_id"
     else:
-        source = text if searched else "items INDEXED BY items_page"
+        source = "items INDEXED BY items_page"
+    if searched and not by_text:
+        source += " CROSS JOIN items_search ON items_search.rowid = items.id"
+    if not by_job:
         source += " CROSS JOIN jobs ON jobs.id = items.job_id"
     statement = (
         f"SELECT {COLUMNS} FROM {source}"  # noqa: S608 -- values are bound
         f" WHERE deleted_at IS NULL AND {where} ORDER BY {order} DESC LIMIT ?"
     )
-    return statement, [*(value for _, value in conditions), max(0, min(query.limit, MAX_PAGE))]
+    values = flat(value for _, value in conditions)
+    return statement, [*values, max(0, min(query.limit, MAX_PAGE))]
+
+
+def _rarest_first(
+    connection: sqlite3.Connection, user_id: str, terms: SearchTerms
+) -> tuple[list[tuple[LabelKind, str]], int]:
+    """Return the labels of a search, the rarest first, and how many results that one has.
+
+    Counts end shortly after the number of texts that are read for one page.
+    """
+    labels = terms.labels
+    sizes = {
+        label: connection.execute(
+            "SELECT count(*) FROM (SELECT 1 FROM labels"
+            " WHERE user_id = ? AND kind = ? AND folded = ? LIMIT ?)",
+            (user_id, *label, _MAX_READ_TEXTS + 1),
+        ).fetchone()[0]
+        for label in labels
+    }
+    return sorted(labels, key=sizes.__getitem__), min(sizes.values(), default=0)
+
+
+def flat(values: Iterable[object]) -> Iterator[object]:
+    """Yield the parameters of conditions, some of which have several, as a tuple."""
+    for value in values:
+        yield from value if isinstance(value, tuple) else (value,)
 
 
 NEW_COLUMNS: Final = (
@@ -254,7 +306,7 @@ def find_by_path(connection: sqlite3.Connection, user_id: str, path: str) -> int
 
 
 def page(connection: sqlite3.Connection, query: ItemQuery, folder: Path) -> list[LibraryItem]:
-    return [item_of(row, folder) for row in connection.execute(*page_statement(query))]
+    return [item_of(row, folder) for row in connection.execute(*page_statement(connection, query))]
 
 
 def deleted_page(
@@ -341,6 +393,20 @@ def star(connection: sqlite3.Connection, item_id: int, user_id: str, *, starred:
     return changed.rowcount > 0
 
 
+def rate(
+    connection: sqlite3.Connection, ids: Iterable[int], user_id: str, rating: int
+) -> list[int]:
+    """Rate results with stars; return the ids that are the user's."""
+    return [
+        item_id
+        for item_id in ids
+        if connection.execute(
+            "UPDATE items SET rating = ? WHERE id = ? AND user_id = ? AND deleted_at IS NULL",
+            (rating, item_id, user_id),
+        ).rowcount
+    ]
+
+
 def set_deleted(
     connection: sqlite3.Connection, ids: Iterable[int], user_id: str, deleted_at: float | None
 ) -> list[int]:
@@ -406,7 +472,11 @@ def purge_oldest(
 
 
 def _unused_paths(connection: sqlite3.Connection, rows: Sequence[sqlite3.Row]) -> Sequence[str]:
-    """Drop removed results from the full-text index; return paths that no other result uses."""
+    """Drop removed results from the full-text index and their labels.
+
+    Returns the paths that no other result uses.
+    """
+    labels_table.delete_for_items(connection, [row["id"] for row in rows])
     connection.executemany(
         "DELETE FROM items_search WHERE rowid = ?", [(row["id"],) for row in rows]
     )
@@ -442,6 +512,7 @@ def item_of(row: Row, folder: Path) -> LibraryItem:
         seed=None if row["seed"] is None else int(row["seed"]),
         values=json.loads(row["vals"]),
         starred=bool(row["starred"]),
+        rating=row["rating"],
         is_preview=row["source"].split("/", 2)[1:2] == [PREVIEW_FOLDER],
         deleted_at=row["deleted_at"],
         parent_id=row["parent_id"],
