@@ -21,7 +21,8 @@
     │   │   └── MissingModelsError     model files missing on the server
     │   ├── UnknownPresetError         no preset with that name
     │   ├── WorkLimitError             a file or workflow takes too much time or memory
-    │   ├── UnknownLoraError           no LoRA with that name, or several
+    │   ├── UnknownModelError          no model file with that name, or several
+    │   │   └── UnknownLoraError       no LoRA with that name, or several
     │   └── InvalidAddressError        not a valid server address
     ├── StorageError                   the local disk or database failed
     ├── ModelDownloadError             a model file could not be downloaded
@@ -305,12 +306,16 @@ class WorkLimitError(ValidationError):
     """A file or workflow takes too much time or memory to read."""
 
 
-class UnknownLoraError(ValidationError):
-    """The server has no LoRA with that name, or several. ``name`` is as it was written."""
+class UnknownModelError(ValidationError):
+    """The server has no model file with that name, or several. ``name`` is as it was written."""
 
     def __init__(self, message: str, *, name: str, hint: str = "") -> None:
         super().__init__(message, hint=hint)
         self.name = name
+
+
+class UnknownLoraError(UnknownModelError):
+    """The server has no LoRA with that name, or several."""
 
 
 class InvalidAddressError(ValidationError):
@@ -372,11 +377,16 @@ class MissingFeatureError(ComfyHeadlessError):
         self.feature = feature
 
 
+_NAMES_IN_HINT = 3
+
+
 def closest(name: str, known: Iterable[str]) -> str:
-    """Return a hint with the known name closest to ``name``, or with a few known names.
+    """Return a hint with the known name closest to ``name``, or with the few that are nearest.
 
     >>> closest("sdlx", ["sdxl", "sd15"])
     "Did you mean 'sdxl'?"
+    >>> closest("qq", ["a", "b", "c", "d", "e"])
+    'Known: a, b, c and 2 more.'
     """
     words = sorted(known)
     near = difflib.get_close_matches(name, words, n=1, cutoff=0.5)
@@ -384,5 +394,8 @@ def closest(name: str, known: Iterable[str]) -> str:
         return f"Did you mean '{near[0]}'?"
     if not words:
         return ""
-    shown = ", ".join(words[:12]) + (", …" if len(words) > 12 else "")
-    return f"Known: {shown}."
+    if len(words) <= _NAMES_IN_HINT + 1:
+        return f"Known: {', '.join(words)}."
+    words.sort(key=lambda word: -difflib.SequenceMatcher(None, word, name).quick_ratio())
+    ranked = words[:_NAMES_IN_HINT]
+    return f"Known: {', '.join(ranked)} and {len(words) - len(ranked)} more."

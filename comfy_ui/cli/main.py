@@ -153,6 +153,20 @@ def _parser() -> argparse.ArgumentParser:
         metavar="NAME[:WEIGHT]",
         help="load a LoRA, short for <lora:NAME:WEIGHT> in the prompt; may be repeated",
     )
+    sub.add_argument(
+        "--controlnet",
+        action="append",
+        default=[],
+        metavar="TYPE=IMAGE[,KEY=VALUE…]",
+        help="guide the result by an image, such as canny=room.png,strength=0.8; may be repeated",
+    )
+    sub.add_argument(
+        "--reference",
+        action="append",
+        default=[],
+        metavar="IMAGE[,KEY=VALUE…]",
+        help="take up the style or subject of an image; may be repeated",
+    )
     _result_options(sub)
     _waiting_options(sub)
     sub.add_argument(

@@ -36,6 +36,10 @@ def run(arguments: argparse.Namespace, settings: Settings) -> int:
         values.setdefault("prompt", arguments.prompt)
     if arguments.lora:
         values["loras"] = arguments.lora
+    if arguments.controlnet:
+        values["controlnets"] = arguments.controlnet
+    if arguments.reference:
+        values["references"] = arguments.reference
 
     check_folder(arguments.output)
 
@@ -78,6 +82,7 @@ async def _prepare(
     Local files among ``values`` are uploaded.
     """
     from ..client import UploadedFile
+    from ..workflow.conditioning.picture_values import PICTURE_VALUES, pictures_in, read_entries
     from ..workflow.prepare import file_values, prepare, settable_values
     from ..workflow.wildcards import WildcardFolder
 
@@ -85,12 +90,14 @@ async def _prepare(
     presets = await asyncio.to_thread(own_presets, settings)
     source = await asyncio.to_thread(open_source, name, presets)
     prepared_values = dict(values)
-    for file_name in await asyncio.to_thread(file_values, source, values, registry):
-        path = Path(str(values[file_name]))
-        if await asyncio.to_thread(path.is_file):
-            prepared_values[file_name] = await client.upload_image(path)
-        elif path.is_absolute():  # any other name may be that of a file on the server
-            raise ValidationError(f"There is no file '{path}'.")
+    own_values = {name: value for name, value in values.items() if name not in PICTURE_VALUES}
+    for file_name in await asyncio.to_thread(file_values, source, own_values, registry):
+        prepared_values[file_name] = await _uploaded(client, values[file_name])
+    for key in values.keys() - own_values.keys():
+        entries = read_entries(key, values[key])
+        for entry in entries:
+            entry["image"] = await _uploaded(client, entry["image"])
+        prepared_values[key] = entries
     settables = settable_values(source, registry, presets=presets)
     prepared = await asyncio.to_thread(
         prepare,
@@ -99,10 +106,24 @@ async def _prepare(
         presets=presets,
         object_info=[registry],
         wildcards=WildcardFolder(settings.wildcards_dir),
-        uploads={value for value in prepared_values.values() if isinstance(value, UploadedFile)},
+        uploads={
+            value
+            for value in (*prepared_values.values(), *pictures_in(prepared_values))
+            if isinstance(value, UploadedFile)
+        },
         now=datetime.now().astimezone(),
     )
     return prepared, _chosen(prepared, settables, values)
+
+
+async def _uploaded(client: ComfyWSClient, name: object) -> str:
+    """The name on the server: of a local file after its upload, else the name itself."""
+    path = Path(str(name))
+    if await asyncio.to_thread(path.is_file):
+        return await client.upload_image(path)
+    if path.is_absolute():  # any other name may be that of a file on the server
+        raise ValidationError(f"There is no file '{path}'.")
+    return str(name)
 
 
 def _chosen(

@@ -539,7 +539,9 @@ class ComfyClient:
             timeout: seconds to wait at most; None: as long as the server answers.
             cancel_on_exit: see :meth:`wait_for_completion`.
             **values: other parameters of the preset: ``width=``, ``height=`` (pixels), ``seed=``,
-                ``steps=`` and so on; ``loras=[("ink", 0.8)]``; files as in :meth:`queue_prompt`.
+                ``steps=`` and so on; ``loras=[("ink", 0.8)]``; ``controlnets=[{"type": "canny",
+                "image": "room.png"}]`` and ``references=["moss.png"]``;
+                files as in :meth:`queue_prompt`.
 
         Raises:
             UnknownPresetError: there is no such preset.

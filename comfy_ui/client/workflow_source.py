@@ -68,6 +68,7 @@ class WorkflowSources:
         if isinstance(source, Mapping) and _is_graph(source) and not values:
             return Runnable(copied(source))  # the caller may change it for the next job
         _check_names(values)
+        from ..workflow.conditioning.picture_values import PICTURE_VALUES
         from ..workflow.controls import values_in
         from ..workflow.load import load_workflow
 
@@ -80,8 +81,9 @@ class WorkflowSources:
             logger.warning("%s", notice)
         if prepared.preset is None:
             values_of_graph = values_in(prepared.graph, prepared.controls)
-            if "loras" in prepared.values:
-                values_of_graph["loras"] = prepared.values["loras"]
+            for name in ("loras", *PICTURE_VALUES):
+                if name in prepared.values:
+                    values_of_graph[name] = prepared.values[name]
             return Runnable(prepared.graph, loaded.editor, values_of_graph)
         prepared.require_runnable()
         return Runnable(prepared.graph, values=prepared.values)
@@ -99,16 +101,32 @@ class WorkflowSources:
     def _with_uploads(
         self, values: Mapping[str, UploadSource | Any], files: Container[str]
     ) -> Flow[dict[str, Any]]:
+        from ..workflow.conditioning.picture_values import PICTURE_VALUES, read_entries
+
         job_values: dict[str, Any] = {}
         for name, value in values.items():
-            if isinstance(value, OutputFile) or is_file(value) or name in files:
-                value = yield from self._transfers.upload(  # noqa: PLW2901
-                    value, filename=None, subfolder="", type="input", overwrite=False
-                )
-            job_values[name] = value
+            if name in PICTURE_VALUES:
+                entries = read_entries(name, value)
+                for entry in entries:
+                    image = entry.get("image")
+                    entry["image"] = yield from self._uploaded(image, is_web_address(image))
+                job_values[name] = entries
+            else:
+                job_values[name] = yield from self._uploaded(value, name in files)
         return job_values
 
+    def _uploaded(self, value: UploadSource | Any, named: bool) -> Flow[Any]:
+        """The value, or if it is a file, its name after the upload."""
+        if not (named or isinstance(value, OutputFile) or is_file(value)):
+            return value
+        return (
+            yield from self._transfers.upload(
+                value, filename=None, subfolder="", type="input", overwrite=False
+            )
+        )
+
     def _prepare(self, source: Workflow, values: Mapping[str, Any]) -> Flow[PreparedGraph]:
+        from ..workflow.conditioning.picture_values import pictures_in
         from ..workflow.prepare import prepare
         from ..workflow.presets.preset_store import load_presets
         from ..workflow.wildcards import WildcardFolder
@@ -116,7 +134,8 @@ class WorkflowSources:
         settings = self._environment.settings
         needs_registry = values or source.format != "api"
         registries = [(yield from self.object_info())] if needs_registry else []
-        uploads = {value for value in values.values() if isinstance(value, UploadedFile)}
+        named = [*values.values(), *pictures_in(values)]
+        uploads = {value for value in named if isinstance(value, UploadedFile)}
         return (
             yield from work(
                 lambda: prepare(

@@ -38,8 +38,8 @@ class Conditioning:
     guidance: float | None = None
     zeroed: bool = False
     references: tuple[Pictures, ...] = ()
-    control: Pictures | None = None
-    control_strength: float = 1.0
+    controls: tuple[tuple[Pictures, float], ...] = ()
+    styles: tuple[tuple[Pictures, float], ...] = ()
     voices: dict[str, Any] = field(default_factory=dict)  # for music: bpm, key, duration, lyrics
 
 

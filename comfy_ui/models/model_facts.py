@@ -20,13 +20,12 @@ from typing import Any, Final
 
 from ..errors import ValidationError
 from ..pictures import open_picture
-from ..workflow.model_files import basename
+from ..workflow.model_files import basename, family_of
 
 __all__ = [
     "FAMILY_FOLDERS",
     "ModelFacts",
     "facts_from",
-    "family_of",
     "is_lora",
     "preview_of",
     "read_facts",
@@ -47,34 +46,6 @@ FAMILY_FOLDERS: Final = frozenset({"checkpoints", "controlnet", "diffusion_model
 """The folders whose files work with one model family only."""
 _COMMON_TAG: Final = 0.5  # of the most frequent tag's count; rarer tags describe single images
 
-# Families of the shipped presets by the names that publishers and training scripts use.
-_FAMILIES: Final[tuple[tuple[str, re.Pattern[str]], ...]] = tuple(
-    (family, re.compile(pattern))
-    for family, pattern in (
-        ("SDXL", r"sd[_ -]?xl|stable-diffusion-xl|(?<![a-z])pony|illustrious|noobai"),
-        ("SD3.5", r"sd[_ -]?3|stable-diffusion-(v)?3"),
-        ("SD1.5", r"sd[_ -]?v?1|stable-diffusion-v1|(?<![a-z0-9])v1[-_.]5"),
-        ("Flux.2", r"flux[._ -]?2"),
-        ("Flux.3", r"flux[._ -]?3"),
-        ("Flux.1", r"flux"),
-        ("Krea 2", r"krea[_ -]?2"),
-        ("Qwen-Image", r"qwen"),
-        ("Z-Image", r"z[_ -]?image"),
-        ("Wan", r"(?<![a-z])wan(?![a-z])"),
-        ("HunyuanVideo 1.5", r"hunyuan.{0,12}1[._]5"),
-        ("Hunyuan3D", r"hunyuan.?3d"),
-        ("HunyuanVideo", r"hunyuan"),
-        ("LTX", r"(?<![a-z])ltx"),
-        ("Chroma", r"chroma"),
-        ("Anima", r"(?<![a-z])anima(?![a-z])"),
-        ("Mochi", r"mochi"),
-        ("CogVideoX", r"cogvideo"),
-        ("ACE-Step", r"ace[_ -]?step"),
-        ("Stable Audio", r"stable[_ -]?audio"),
-        ("MiniMax H3", r"minimax"),
-        ("SVD", r"(?<![a-z])svd"),
-    )
-)
 # Names of tensors that only one family has.
 _KEYS: Final = (
     (
@@ -117,16 +88,6 @@ class ModelFacts:
     base: str = ""
     trigger_words: tuple[str, ...] = ()
     weight: float | None = None
-
-
-def family_of(text: str) -> str:
-    """Return the presets' family that a base model's name or a file name belongs to, or "".
-
-    >>> family_of("sdxl_base_v1-0"), family_of("Flux.1 D"), family_of("swan.safetensors")
-    ('SDXL', 'Flux.1', '')
-    """
-    folded = text[:400].casefold()
-    return next((family for family, pattern in _FAMILIES if pattern.search(folded)), "")
 
 
 def facts_from(

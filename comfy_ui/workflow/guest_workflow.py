@@ -15,6 +15,7 @@ from typing import Any, Final
 from ..errors import ValidationError, WorkLimitError
 from ..protocol.object_info import NodeRegistry
 from .checks.allow_list import class_types
+from .conditioning.picture_values import PICTURE_VALUES
 from .controls import find_controls
 from .graph import AnyGraph, Graph
 from .loras.lora_slots import loras_in_graph
@@ -39,7 +40,9 @@ __all__ = [
 _MAX_ITEMS: Final = 50_000
 _MAX_CHARACTERS: Final = 1_000_000
 _MAX_METADATA_BYTES: Final = 2_000_000
-_LORAS: Final = 2 * MAX_LORAS  # loaders beside the nodes of a preset, which may have two models
+# Nodes beside those of a preset: loaders of LoRAs, which may have two models, and the nodes of
+# ControlNets and references.
+_ADDED: Final = 2 * MAX_LORAS + 7 * sum(value.most for value in PICTURE_VALUES.values())
 _EDITOR_NODES: Final = 4  # times as many: notes, reroutes and subgraphs are not in the graph
 
 
@@ -64,7 +67,7 @@ def check_guest_workflow(
         ValidationError: it is too large, or has classes that no preset has.
     """
     known, largest = class_types(presets)
-    node_classes, editor_classes = _classes([workflow, values], largest + _LORAS)
+    node_classes, editor_classes = _classes([workflow, values], largest + _ADDED)
     if not known.issuperset(node_classes):
         raise not_a_preset()
     return frozenset(node_classes) | frozenset(editor_classes)
@@ -131,7 +134,7 @@ def part_of_registry(registry: NodeRegistry, names: Iterable[str]) -> NodeRegist
 
 def most_nodes(presets: Iterable[Preset]) -> int:
     """Return the number of nodes of the largest graph that a preset can produce."""
-    return class_types(presets)[1] + _LORAS
+    return class_types(presets)[1] + _ADDED
 
 
 def not_a_preset() -> ValidationError:

@@ -17,6 +17,11 @@ from ..protocol.object_info import NodeRegistry
 from .checks.allow_list import check_allowed
 from .checks.graph_checks import check_workflow, error_for
 from .checks.requirements import preset_problems
+from .conditioning.control_nodes import insert_controlnets
+from .conditioning.control_values import parse_controlnets, resolve_controlnets
+from .conditioning.picture_values import PICTURE_VALUES
+from .conditioning.reference_nodes import insert_references
+from .conditioning.reference_values import parse_references
 from .controls import Control, apply_values, find_controls, named_values
 from .fields.field_types import FILE_ROLES
 from .fields.param_values import resolve_values, rounding_notices
@@ -26,6 +31,7 @@ from .load import Workflow, load_workflow
 from .loras.lora_slots import find_lora_slots, insert_loras
 from .loras.lora_tags import find_lora_tags, lora_tags, reads_lora_tags, remove_lora_tags
 from .loras.lora_values import active_loras, lora_files, merge_loras
+from .model_files import family_of, model_files
 from .presets.graph_builder import build_graph
 from .presets.preset_from_workflow import models_of
 from .presets.preset_store import Presets
@@ -231,9 +237,11 @@ def _build(
             hint="Pass object_info.",
         )
     controls = find_controls(graph, registry, source.editor)
-    has_own = any(control.id == "loras" for control in controls)
-    loras = None if has_own else values.get("loras")
-    values = {name: value for name, value in values.items() if has_own or name != "loras"}
+    shared = {"loras", *PICTURE_VALUES} - {control.id for control in controls}
+    loras = values.get("loras") if "loras" in shared else None
+    controlnets = values.get("controlnets") if "controlnets" in shared else None
+    references = values.get("references") if "references" in shared else None
+    values = {name: value for name, value in values.items() if name not in shared}
     named, values = named_values(graph, controls, values)
     settables = [*named, *(control for control in controls if control not in named)]
     expanded = expand_values(values, settables, wildcards, rng=rng)
@@ -243,9 +251,17 @@ def _build(
     if active_loras(loras) and not slots:
         raise ValidationError("This workflow takes no LoRAs, as it loads no model.")
     insert_loras(graph, slots, loras)
+    family = next(filter(None, map(family_of, model_files(graph))), "")
+    added = {
+        "loras": loras,
+        "controlnets": resolve_controlnets(parse_controlnets(controlnets), registry, family),
+        "references": parse_references(references),
+    }
+    insert_controlnets(graph, added["controlnets"], registry, family)
+    insert_references(graph, added["references"], registry, family)
     return PreparedGraph(
         graph,
-        {**texts.values, "loras": loras} if loras else texts.values,
+        {**texts.values, **{name: entries for name, entries in added.items() if entries}},
         texts.templates,
         editor=source.editor,
         controls=(*settables,),

@@ -66,6 +66,25 @@ def test_run_preset_with_loras_loads_them(engine, tmp_path: Path, capsys) -> Non
     assert "Did you mean 'golden_hour_sd15'?" in capsys.readouterr().err
 
 
+def test_run_preset_with_controlnet_and_reference_uploads_their_images(
+    engine, tmp_path: Path, capsys
+) -> None:
+    picture(tmp_path / "room.png")
+    argv = ["run", "flux1_dev", "a room", "--set", "steps=1", "--set", "size=256x256", "--quiet"]
+    argv += ["--controlnet", f"canny={tmp_path / 'room.png'},strength=0.8,end=0.5"]
+    argv += ["--reference", f"{tmp_path / 'room.png'}"]
+    argv += ["--comfyui", engine.url, "-o", str(tmp_path / "out")]
+    assert run(argv) == 0, capsys.readouterr().err
+    with Image.open(next((tmp_path / "out").glob("*.png"))) as result:
+        graph = json.loads(result.text["prompt"])
+    inputs = {node["class_type"]: node["inputs"] for node in graph.values()}
+    assert inputs["ControlNetApplyAdvanced"]["end_percent"] == 0.5
+    assert inputs["LoadImage"]["image"] == "room.png"
+    assert "StyleModelApply" in inputs
+    assert run([*argv, "--controlnet", "cany=x.png"]) == ExitStatus.INVALID
+    assert "Did you mean 'canny'?" in capsys.readouterr().err
+
+
 def test_run_preset_saves_the_output_files(engine, tmp_path: Path, capsys) -> None:
     out = tmp_path / "out"
     status = run(

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import pickle
+from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from comfy_ui import ComfyClient, compile_workflow, errors
 from comfy_ui.demo import DemoServer
@@ -128,6 +130,36 @@ async def test_generate_image_with_loras_loads_and_records_them(
         assert again.values["loras"][0]["name"] == "style/ink_wash_sdxl.safetensors"
         with pytest.raises(errors.ValidationError, match="has no LoRA 'gone'"):
             await client.generate_image("a bay", preset="sd15", loras=["gone"])
+
+
+@BOTH
+async def test_generate_image_with_controlnets_and_references_uploads_and_records_them(
+    kind: str, engine: DemoServer, tmp_path: Path
+) -> None:
+    room = tmp_path / "room.png"
+    Image.new("RGB", (64, 64), "navy").save(room)
+    async with open_client(kind, engine.url) as client:
+        options = {"preset": "flux1_dev", "steps": 1, "seed": 1, "width": 256, "height": 256}
+        result = await client.generate_image(
+            "a room",
+            controlnets=[{"image": room, "type": "canny", "strength": 0.8}],
+            references=[Image.new("RGB", (64, 64), "red")],
+            **options,
+        )
+        (guide,) = result.values["controlnets"]
+        assert guide["model"] == "FLUX.1-dev-ControlNet-Union-Pro-2.0.safetensors"
+        loaded = {
+            n["inputs"].get("image")
+            for n in result.graph.values()
+            if n["class_type"] == "LoadImage"
+        }
+        assert loaded == {guide["image"], result.values["references"][0]["image"]}
+        graph = {**(await client.run("flux1_dev", values={"prompt": "x", "steps": 1})).graph}
+        again = await client.run(graph, values={"controlnets": [guide]})
+        assert again.values["controlnets"] == [guide]
+        guide["model"] = "flux-union"
+        with pytest.raises(errors.UnknownModelError, match="is not a ControlNet"):
+            await client.generate_image("x", controlnets=[guide], **options)
 
 
 @BOTH

@@ -20,7 +20,6 @@ from comfy_ui.models import model_facts
 from comfy_ui.models.model_facts import (
     ModelFacts,
     facts_from,
-    family_of,
     preview_of,
     read_facts,
     read_preview,
@@ -28,6 +27,7 @@ from comfy_ui.models.model_facts import (
 from comfy_ui.models.model_facts_reader import ModelFactsReader
 from comfy_ui.models.model_folders import ModelFolders
 from comfy_ui.worker_processes import WORKERS
+from comfy_ui.workflow.model_files import family_of
 from tests.safetensors import write_safetensors
 
 SDXL = "style/ink_wash_sdxl.safetensors"

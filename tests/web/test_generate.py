@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -74,6 +75,25 @@ async def test_generate_loras_of_form_and_prompt_are_recorded_and_reused(
     answer = await press(visit, **form)
     assert "Did you mean &#39;ink_wash_sdxl&#39;?" in answer["notice"]
     assert answer["lora"] == "ink_wish_sdxl"
+
+
+async def test_generate_controlnet_of_the_form_is_recorded_and_reused(
+    app: WebApp, visit: Any, uploads: UploadRoutes
+) -> None:
+    content = io.BytesIO()
+    Image.new("RGB", (64, 64), "teal").save(content, "PNG")
+    name = await uploads.accept(content.getvalue(), "image", visit[1])
+    guide = {"image": name, "type": "canny", "strength": 0.5}
+    form = {"values": {"steps": 1, "controlnets": json.dumps([guide])}}
+    answer = await press(visit, **form)
+    item = await result(app, answer["job"], visit[1])
+    recorded = [{**guide, "model": "control_v11p_sd15_canny.pth"}]
+    assert item.values["controlnets"] == recorded
+    reused = await recall("all", item, FormState(), app.services, uploads)
+    assert reused.values["controlnets"] == recorded
+    guide["image"] = "example.png"
+    answer = await press(visit, values={"steps": 1, "controlnets": json.dumps([guide])})
+    assert "not an upload of yours" in answer["notice"]
 
 
 async def test_generate_rounded_size_returns_a_notice(visit: Any) -> None:

@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
-from comfy_ui.models.model_facts import FAMILY_FOLDERS, family_of
+from comfy_ui.models.model_facts import FAMILY_FOLDERS
 from comfy_ui.protocol.object_info import NodeRegistry
 from comfy_ui.web.components import preset_form
+from comfy_ui.workflow.model_files import family_of
 from comfy_ui.workflow.presets.preset_store import get_preset, list_presets
 from tests.web.support import Page, preset
 
@@ -78,7 +79,7 @@ def test_form_has_one_labelled_field_per_param(shipped: Any) -> None:
         if tag in {"input", "select", "textarea"} and "name" in a
     ]
     expected = {param.id for param in shipped.params if param.role != "prompt"}
-    assert set(named) - {"variant"} == expected | {"loras"}
+    assert set(named) - {"variant"} == expected | {*preset_form.STRIPS}
     assert len(named) == len(set(named))
     labelled = {a["for"] for a in page.all("label") if "for" in a}
     for tag, attributes in page.elements:

@@ -102,11 +102,22 @@ def _joined(first: Conditioning, second: Conditioning) -> Conditioning:
     "ConditioningMultiply",
     "FluxKontextMultiReferenceLatentMethod",
     "FluxDisableGuidance",
-    "unCLIPConditioning",
-    "StyleModelApply",
 )
 def unchanged(_context: Context, *, conditioning: Conditioning, **_: Any) -> tuple[Conditioning]:
     return (conditioning,)
+
+
+@node("unCLIPConditioning", "StyleModelApply")
+def style(
+    _context: Context,
+    *,
+    conditioning: Conditioning,
+    clip_vision_output: Pictures,
+    strength: float,
+    **_: Any,
+) -> tuple[Conditioning]:
+    styles = (*conditioning.styles, (clip_vision_output, strength))
+    return (replace(conditioning, styles=styles),)
 
 
 @node("FluxGuidance")
@@ -139,7 +150,7 @@ def with_latent(
     return positive, negative, latent
 
 
-@node("ControlNetApplyAdvanced", "ControlNetApplySD3")
+@node("ControlNetApplyAdvanced", "ControlNetApplySD3", "ControlNetInpaintingAliMamaApply")
 def control(
     _context: Context,
     *,
@@ -160,7 +171,7 @@ def control_one(
 
 
 def _controlled(conditioning: Conditioning, image: Pictures, strength: float) -> Conditioning:
-    return replace(conditioning, control=image, control_strength=strength)
+    return replace(conditioning, controls=(*conditioning.controls, (image, strength)))
 
 
 @node("CLIPVisionEncode")

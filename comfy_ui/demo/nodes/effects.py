@@ -114,6 +114,24 @@ def canny(
     return (np.stack(out).astype(np.uint8),)
 
 
+@node("DA3Inference")
+def geometry(context: Context, *, image: Pictures, **_: Any) -> tuple[Pictures]:
+    context.pace()
+    return (image,)
+
+
+@node("DA3Render")
+def depth(_context: Context, *, da3_geometry: Pictures, **_: Any) -> tuple[Pictures]:
+    """Draw a depth map that is plausible for landscapes: what is low in the image is near."""
+    out = []
+    for picture in da3_geometry[..., :3]:
+        grey = Image.fromarray(np.ascontiguousarray(picture)).convert("L")
+        soft = np.asarray(grey.filter(ImageFilter.GaussianBlur(grey.width / 60)), np.float32) / 255
+        near = np.linspace(0, 1, soft.shape[0], dtype=np.float32)[:, None]
+        out.append(np.repeat((0.65 * near + 0.35 * soft)[..., None], 3, axis=2))
+    return (as_bytes(np.stack(out)),)
+
+
 @node("SeedVR2Preprocess")
 def unchanged(_context: Context, *, resized_images: Pictures) -> tuple[Pictures]:
     return (resized_images[..., :3],)

@@ -88,7 +88,7 @@ class _Painting:
         self._latent = latent
         self._positive = positive
         self._denoise = order.sigmas.denoise
-        self._control = _control(order.guider)
+        self._controls = _controls(order.guider)
         self.brief = paint.Brief(
             prompt=positive.text,
             negative="" if negative.zeroed else negative.text,
@@ -164,8 +164,10 @@ class _Painting:
             if not self.brief.prompt:  # upscalers and restorers have no prompt
                 strength = min(strength, 0.12)
             painted = paint.restyled(start, painted, strength)
-        if self._control is not None:
-            painted = paint.guided(painted, *self._control)
+        for picture, strength in self._positive.styles:
+            painted = paint.colored_like(painted, picture[0], strength)
+        for picture, strength in self._controls:
+            painted = paint.guided(painted, picture[0], strength)
         return painted
 
     def masked(self, pictures: Pictures) -> Pictures:
@@ -187,11 +189,6 @@ class _Painting:
         return result
 
 
-def _control(guider: Guider) -> tuple[Any, float] | None:
-    if guider.positive.control is not None:
-        return guider.positive.control[0], guider.positive.control_strength
-    for what, value in guider.model.patches:
-        if what == "control":
-            image, strength = value
-            return image[0], strength
-    return None
+def _controls(guider: Guider) -> list[tuple[Any, float]]:
+    patches = [value for what, value in guider.model.patches if what == "control"]
+    return [*guider.positive.controls, *patches]

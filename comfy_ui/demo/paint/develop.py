@@ -98,6 +98,15 @@ def guided(painted: Picture, control: Picture, strength: float) -> Picture:
     return as_bytes(new)
 
 
+def colored_like(painted: Picture, style: Picture, strength: float) -> Picture:
+    """Move the colors of the painted image toward those of another, channel by channel."""
+    new = painted.astype(np.float32) / 255
+    other = style[..., :3].astype(np.float32) / 255
+    scale = (other.std((0, 1)) + 0.02) / (new.std((0, 1)) + 0.02)
+    toned = (new - new.mean((0, 1))) * scale.clip(0.3, 2) + other.mean((0, 1))
+    return as_bytes(new + (toned - new) * float(np.clip(strength, 0, 1)))
+
+
 def animated(
     start: Picture, frames: int, painted: Picture | None = None, end: Picture | None = None
 ) -> Iterator[Picture]:

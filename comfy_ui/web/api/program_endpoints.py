@@ -116,7 +116,9 @@ class ProgramEndpoints:
             prompt: What to make, in words. <lora:name:0.8> loads a LoRA.
             values: Other parameters of the preset, for instance {"seed": 7, "steps": 20}. Omitted
                 ones keep their defaults; a file is a name returned by POST /uploads. "loras" is a
-                list such as [["name", 0.8]]. "webhook" is a URL that is called when the job ends.
+                list such as [["name", 0.8]], "controlnets" one such as [{"type": "canny", "image":
+                NAME, "strength": 0.8}], "references" one such as [{"image": NAME}]. "webhook" is a
+                URL that is called when the job ends.
         """
         user_id = self._access.require("run", request)
         await self._services.connection.wait_ready()
@@ -403,6 +405,8 @@ def _preset_told(entry: CatalogEntry) -> dict[str, Any]:
         "ready": entry.ready,
         "lack": entry.lack,
         "takes_loras": bool(preset.lora_slots),
+        "takes_controlnets": preset.takes_controlnets,
+        "takes_references": preset.reference_method() is not None,
         "parameters": [
             {
                 "id": param.id,

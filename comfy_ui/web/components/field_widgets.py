@@ -13,14 +13,27 @@ from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
 from ...errors import ValidationError
-from ...models.model_facts import FAMILY_FOLDERS, family_of
+from ...models.model_facts import FAMILY_FOLDERS
+from ...protocol.object_info import NodeRegistry
+from ...workflow.conditioning.control_types import CONTROL_FAMILIES, CONTROL_TYPES
+from ...workflow.conditioning.control_values import control_models
 from ...workflow.fields.field_types import FIELD_TYPES, INTEGER_ROLES, grid_hint
 from ...workflow.fields.numbers import MAX_SEED
-from ...workflow.loras.lora_values import parse_loras
+from ...workflow.model_files import family_of
 from ...workflow.presets.preset_store import Param, Preset
 from .html import Html, act, el, icon, icon_button, number
 
-__all__ = ["WIDGETS", "FieldContext", "ModelList", "field", "loras", "size", "variant"]
+__all__ = [
+    "WIDGETS",
+    "FieldContext",
+    "ModelList",
+    "controlnets",
+    "field",
+    "loras",
+    "references",
+    "size",
+    "variant",
+]
 
 _ASPECTS: Final = (("Square", 1, 1), ("Classic", 4, 3), ("Photo", 3, 2), ("Wide", 16, 9))
 
@@ -259,16 +272,59 @@ def loras(param: Param, value: Any, preset: Preset) -> Html:
     A preset without a slot keeps them hidden, for the next preset.
     """
     attributes = {"data_family": family_of(preset.family)} if preset.lora_slots else {}
-    return el("div", _loras(FieldContext(param, value)), class_="field loras", **attributes)
+    return el("div", _list(FieldContext(param, value)), class_="field loras", **attributes)
 
 
-def _loras(context: FieldContext) -> Html:
+def _list(context: FieldContext) -> Html:
+    """A list as the hidden field that the page's scripts draw a strip from."""
+    parse = FIELD_TYPES[context.param.role].parse
     try:
-        chosen = parse_loras(context.value)
+        chosen = parse(context.param.label, context.value) if parse else []
     except ValidationError:  # a damaged draft
         chosen = []
     text = json.dumps(chosen, ensure_ascii=False) if chosen else ""
     return el("input", type="hidden", id=context.key, name=context.param.id, value=text)
+
+
+def controlnets(param: Param, value: Any, preset: Preset, library: NodeRegistry | None) -> Html:
+    """The ControlNets of a form, drawn by ``assets/js/guides.js``.
+
+    ``data-guide`` are the types with what the server lacks for their preprocessors, and the models
+    of the preset's family. A preset that takes none keeps them hidden, for the next preset.
+    """
+    attributes = {}
+    if preset.takes_controlnets:
+        registry = library or NodeRegistry({})
+        models = control_models(registry, CONTROL_FAMILIES[preset.family].folders)
+        fitting = [name for name in models if family_of(name) in ("", preset.family)]
+        types = [
+            {
+                "name": one.name,
+                "title": one.title,
+                "lacks": "" if library is None else one.obstacle(library),
+                "prepares": bool(one.preprocessors[0].nodes),
+            }
+            for one in CONTROL_TYPES.values()
+            if one.suits(preset.family)
+        ]
+        guide = {"types": types, "models": fitting, "patches": _patches(models)}
+        attributes = {"data_guide": json.dumps(guide, ensure_ascii=False)}
+    return el("div", _list(FieldContext(param, value)), class_="field controlnets", **attributes)
+
+
+def references(param: Param, value: Any, preset: Preset, library: NodeRegistry | None) -> Html:
+    """The reference images of a form, drawn by ``assets/js/guides.js``."""
+    method = preset.reference_method(library)
+    attributes = {}
+    if method is not None:
+        guide = {"weighted": method.weighted, "kinds": method.kinds, "most": method.most}
+        attributes = {"data_guide": json.dumps(guide)}
+    return el("div", _list(FieldContext(param, value)), class_="field references", **attributes)
+
+
+def _patches(models: Mapping[str, str]) -> list[str]:
+    """The models that guide the whole run, without a start and end."""
+    return [name for name, folder in models.items() if folder == "model_patches"]
 
 
 def _shapes(preset: Preset, width: Param, height: Param) -> list[_Shape]:
@@ -386,8 +442,9 @@ def _file_shown(value: Any) -> str:
 
 
 WIDGETS: Final[dict[str, Callable[[FieldContext], Html]]] = {
-    "loras": _loras,
+    "loras": _list,
     "number": _number,
+    "pictures": _list,
     "seed": _seed,
     "select": _select,
     "switch": _switch,

@@ -11,12 +11,12 @@ import types
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from ...models.model_facts import family_of
 from ...protocol.object_info import InputSpec, NodeRegistry
+from ...workflow.conditioning.picture_values import PICTURE_VALUES
 from ...workflow.fields.field_types import INTEGER_ROLES, MODEL_ROLES, NUMBER_ROLES, grid_hint
 from ...workflow.fields.numbers import parse_number
 from ...workflow.graph import NodeLink, consumers
-from ...workflow.model_files import model_folder
+from ...workflow.model_files import family_of, model_folder
 from ...workflow.presets.preset_store import Param, Preset, choices, limits
 from . import field_widgets
 from .html import Html
@@ -25,8 +25,10 @@ from .templates import render
 __all__ = ["carry", "fit_size", "form", "job_values", "ratio", "read", "recall"]
 
 _SAME_RATIO: Final = 0.03  # a smaller difference crops less than a step of most sizes
-LORAS: Final = Param.model_validate({"id": "loras", "role": "loras"})
-"""The field of the value ``loras``, which every preset with a LoRA slot has."""
+STRIPS: Final = {
+    name: Param.model_validate({"id": name, "role": name}) for name in ("loras", *PICTURE_VALUES)
+}
+"""The fields of lists, which the page draws as strips. A preset shows those that it takes."""
 _MANY: Final = 12  # more fields under Advanced than this get headings
 
 
@@ -49,8 +51,13 @@ def form(
     filled = {param.id: values.get(param.id, param.default) for param in params}
     prompt = preset.by_role("prompt")
     size_ids = _size_ids(preset)
-    loras = values.get(LORAS.id)
-    main = [field_widgets.loras(LORAS, loras, preset)]
+    main = [
+        field_widgets.loras(STRIPS["loras"], values.get("loras"), preset),
+        field_widgets.controlnets(
+            STRIPS["controlnets"], values.get("controlnets"), preset, library
+        ),
+        field_widgets.references(STRIPS["references"], values.get("references"), preset, library),
+    ]
     advanced: list[tuple[str, Html]] = []  # with their headings
     if preset.variants:
         main.append(field_widgets.variant(preset, values.get("variant")))
@@ -87,7 +94,7 @@ def form(
 
 def read(preset: Preset, raw: Mapping[str, Any]) -> dict[str, Any]:
     """Return the values from the page, without unknown names and empty fields."""
-    names = {param.id for param in preset.params if param.role != "prompt"} | {LORAS.id}
+    names = {param.id for param in preset.params if param.role != "prompt"} | {*STRIPS}
     if preset.variants:
         names.add("variant")
     return {
@@ -96,19 +103,29 @@ def read(preset: Preset, raw: Mapping[str, Any]) -> dict[str, Any]:
         if name in names
         and value is not None
         and value != ""
-        and (isinstance(value, str | int | float) or (name == LORAS.id and value))
+        and (isinstance(value, str | int | float) or (name in STRIPS and value))
     }
 
 
 def job_values(preset: Preset, raw: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the values for a job: :func:`read`, without LoRAs if the preset takes none.
+    """Return the values for a job: :func:`read`, without lists that the preset does not take.
 
     The form keeps those for the next preset.
     """
-    values = read(preset, raw)
-    if not preset.lora_slots:
-        values.pop(LORAS.id, None)
-    return values
+    return {
+        name: value
+        for name, value in read(preset, raw).items()
+        if name not in STRIPS or _takes(preset, name)
+    }
+
+
+def _takes(preset: Preset, name: str) -> bool:
+    match name:
+        case "loras":
+            return bool(preset.lora_slots)
+        case "controlnets":
+            return preset.takes_controlnets
+    return preset.reference_method() is not None
 
 
 def carry(
@@ -122,10 +139,10 @@ def carry(
 
     An edited value (one that differs from the old preset's default, or from the user's
     ``defaults`` of it) moves to the first param of the same role, a choice only if the new preset
-    offers it. Width and height move together. LoRAs always carry over: the page marks those of
-    another model family.
+    offers it. Width and height move together. LoRAs, ControlNets and references always carry over:
+    the page marks those of another model family.
     """
-    carried: dict[str, Any] = {LORAS.id: loras} if (loras := values.get(LORAS.id)) else {}
+    carried: dict[str, Any] = {name: values[name] for name in STRIPS if values.get(name)}
     for source in old.params:
         value = values.get(source.id)
         target = new.param(source.id) or new.by_role(source.role)
@@ -146,7 +163,7 @@ def recall(preset: Preset, by_role: Mapping[str, Any]) -> dict[str, Any]:
     A number out of range and a choice that is not offered are left out; of a size, both or none.
     """
     loras = by_role.get("loras")
-    recalled: dict[str, Any] = {LORAS.id: loras} if loras and preset.lora_slots else {}
+    recalled: dict[str, Any] = {"loras": loras} if loras and preset.lora_slots else {}
     for role, value in by_role.items():
         param = next((p for p in preset.params if p.role == role), None)
         if param is None or not isinstance(value, str | int | float):

@@ -24,6 +24,7 @@ from ...library.upload_decoding import (
     strokes_of,
 )
 from ...worker_processes import WORKERS, Limits
+from ...workflow.conditioning.picture_values import pictures_in
 from ...workflow.fields.field_types import FIELD_TYPES, FILE_ROLES
 from ...workflow.graph import AnyGraph, inputs_of
 from ...workflow.presets.preset_store import Param, Preset
@@ -158,7 +159,13 @@ class UploadRoutes:
                 )
             named[str(name)] = param
         _same_size(named)
-        return frozenset(named)
+        pictures = frozenset(pictures_in(values))
+        if not all(self._belongs(name, user_id) for name in pictures):
+            raise ValidationError(
+                "A ControlNet or reference image is not an upload of yours.",
+                hint="Choose the file again.",
+            )
+        return frozenset(named) | pictures
 
     def among(self, graph: AnyGraph, user_id: str) -> frozenset[str]:
         """Return the user's files that a graph names."""

@@ -7,6 +7,7 @@ it is compared with the preset's graph, node for node and input for input. Allow
 - for a file param, only a name that an upload of this user returned
 - another model file where the preset names one, as a plain relative name
 - LoRA loaders in the preset's LoRA slots
+- the nodes of ControlNets and references, see :mod:`..conditioning.inserted_nodes`
 - the removal of nodes that the preset removes when an optional value is empty
 
 Any other node, link or changed constant is refused.
@@ -19,6 +20,13 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 from ...errors import Problem, ValidationError
+from ..conditioning.inserted_nodes import (
+    INSERTED_NODES,
+    Allowed,
+    InsertedNode,
+    Range,
+    is_free_slot,
+)
 from ..fields.field_types import FIELD_TYPES, FILE_ROLES, MODEL_ROLES, NUMBER_ROLES
 from ..fields.param_values import choices, limits
 from ..graph import AnyGraph, Graph, NodeLink, as_link, copied, inputs_of, title
@@ -50,8 +58,8 @@ def allowed_inputs(preset: Preset) -> frozenset[tuple[str, str]]:
 
 
 def class_types(presets: Iterable[Preset]) -> tuple[frozenset[str], int]:
-    """Return all classes that users may run, and the size of the largest graph without LoRAs."""
-    names, largest = set(_LORA_INPUTS), 0
+    """Return all classes that users may run, and the size of the largest graph of a preset."""
+    names, largest = {*_LORA_INPUTS, *INSERTED_NODES}, 0
     for preset in presets:
         names |= {str(node["class_type"]) for node in preset.graph.values()}
         largest = max(largest, len(preset.graph))
@@ -89,7 +97,7 @@ def is_allowed(graph: AnyGraph, preset: Preset, uploads: Collection[str] = ()) -
             return False
         sources = [preset.graph[node]["class_type"]] if node in preset.graph else []
         sources += [patch[node].class_type for patch in patches if node in patch]
-        if entry["class_type"] not in {*sources, *_LORA_INPUTS}:
+        if entry["class_type"] not in {*sources, *_LORA_INPUTS, *INSERTED_NODES}:
             return False
     return not check_allowed(graph, preset, uploads)
 
@@ -112,7 +120,9 @@ def _is_node(entry: object) -> bool:
 def _compare(
     graph: AnyGraph, reference: Graph, preset: Preset, uploads: frozenset[str]
 ) -> Iterator[Problem]:
-    bare, lora_problems = _without_loras(graph, reference, preset)
+    unguided, guide_problems = _without_guides(graph, reference, uploads)
+    yield from guide_problems
+    bare, lora_problems = _without_loras(unguided, reference, preset)
     yield from lora_problems
     params = {(t.node, t.input): (p, t.transform) for p in preset.params for t in p.targets}
     droppable = {t.node for p in preset.params if p.on_empty == "drop_node" for t in p.targets}
@@ -147,6 +157,77 @@ def _compare(
 def _same(one: Any, other: Any) -> bool:
     """Compare two literals; unlike ``==``, True and 1 differ."""
     return one == other and isinstance(one, bool) == isinstance(other, bool)
+
+
+def _without_guides(
+    graph: AnyGraph, reference: Graph, uploads: frozenset[str]
+) -> tuple[Graph, list[Problem]]:
+    """Return the graph without the nodes of ControlNets and references, and their problems."""
+    guides = {
+        node: INSERTED_NODES[graph[node]["class_type"]]
+        for node in graph
+        if node not in reference and graph[node]["class_type"] in INSERTED_NODES
+    }
+    problems = [
+        _refused(fault, graph, node)
+        for node, inserted in guides.items()
+        for fault in _guide_faults(graph[node]["inputs"], inserted, uploads)
+    ]
+    bare = copied({node: graph[node] for node in graph if node not in guides})
+    for node, entry in bare.items():
+        for name, value in [*entry["inputs"].items()]:
+            link = as_link(value)
+            if link is None or link.node not in guides:
+                continue
+            origin = _passed(graph, guides, link)
+            if origin is not None:
+                entry["inputs"][name] = [*origin]
+            elif is_free_slot(entry["class_type"], name) and link.slot == 0:
+                del entry["inputs"][name]
+            else:
+                problems.append(_refused("The preset takes no image there.", graph, node, name))
+    return bare, problems
+
+
+def _passed(graph: AnyGraph, guides: Mapping[str, InsertedNode], link: NodeLink) -> NodeLink | None:
+    """Return the output that the outputs of ControlNets and references stand for, or None."""
+    for _ in range(len(guides) + 1):
+        if link.node not in guides:
+            return link
+        passes = guides[link.node].passes
+        if not 0 <= link.slot < len(passes):
+            return None
+        before = as_link(inputs_of(graph, link.node).get(passes[link.slot]))
+        if before is None:
+            return None
+        link = before
+    return None  # the nodes feed each other
+
+
+def _guide_faults(
+    inputs: Mapping[str, Any], inserted: InsertedNode, uploads: frozenset[str]
+) -> Iterator[str]:
+    for name, value in inputs.items():
+        if name in inserted.links:
+            if as_link(value) is None:
+                yield f"'{name}' must be a link."
+        elif name not in inserted.values:
+            yield f"'{name}' cannot be set."
+        elif fault := _guide_fault(value, inserted.values[name], uploads):
+            yield f"'{name}': {fault}"
+
+
+def _guide_fault(value: Any, allowed: Allowed, uploads: frozenset[str]) -> str | None:
+    match allowed:
+        case "upload":
+            is_upload = isinstance(value, str) and value in uploads
+            return None if is_upload else "Only your own uploads can be used."
+        case "file":
+            return _file_name_fault(value)
+        case Range(low, high):
+            return None if _is_number(value) and low <= value <= high else "It is out of range."
+    is_constant = isinstance(value, str | int | float) and any(_same(value, a) for a in allowed)
+    return None if is_constant else "It cannot be changed."
 
 
 def _without_loras(

@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Set as Abstra
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, TypeAlias
 
+from ..conditioning.control_values import parse_controlnets
+from ..conditioning.reference_values import parse_references
 from ..loras.lora_values import parse_loras
 from .numbers import MAX_SEED
 
@@ -31,7 +33,7 @@ __all__ = [
 Role: TypeAlias = str
 """The role of a param or control: a key of :data:`FIELD_TYPES`."""
 
-ValueKind = Literal["text", "integer", "number", "bool", "file", "model", "loras"]
+ValueKind = Literal["text", "integer", "number", "bool", "file", "model", "loras", "pictures"]
 
 _REPLACE_HINT: Final = "The words to replace, then their replacements: red, blue, green"
 _NUMBER_HINT: Final = "8, 12, 20 or a range: 20-40 (+10)"
@@ -282,6 +284,24 @@ FIELD_TYPES: Final[dict[str, FieldType]] = {
             grid_hint="Compared one by one, with the others of the form: none, ink, glow:0.6",
             takes_choices=False,
             usual={"label": "LoRAs", "order": 1},
+        ),
+        FieldType(
+            "controlnets",
+            "pictures",
+            widget="pictures",
+            parse=lambda _label, value: parse_controlnets(value),
+            in_grid=False,
+            takes_choices=False,
+            usual={"label": "ControlNets", "order": 2},
+        ),
+        FieldType(
+            "references",
+            "pictures",
+            widget="pictures",
+            parse=lambda _label, value: parse_references(value),
+            in_grid=False,
+            takes_choices=False,
+            usual={"label": "References", "order": 3},
         ),
         FieldType(
             "image",

@@ -13,6 +13,9 @@ from typing import Any
 
 from ...errors import Problem, Severity, ValidationError, closest
 from ...protocol.object_info import InputSpec, NodeRegistry
+from ..conditioning.control_values import parse_controlnets, resolve_controlnets
+from ..conditioning.picture_values import PICTURE_VALUES, active
+from ..conditioning.reference_values import parse_references
 from ..loras.lora_values import active_loras, lora_files, parse_loras, resolve_loras
 from ..model_files import find_model
 from ..presets.graph_builder import ObjectInfo, as_library, find_variant
@@ -77,6 +80,8 @@ def resolve_values(
     - ``size``: the label of one of ``preset.sizes``, or ``"832x1216"``
     - ``loras``: LoRAs as ``("ink", 0.8)``, see :func:`..loras.lora_values.parse_loras` (presets
       with a LoRA slot)
+    - ``controlnets`` and ``references``: pictures that guide the result, see
+      :mod:`..conditioning.control_values` and :mod:`..conditioning.reference_values`
 
     A param's own value wins over ``size``, that over ``quality``, and that over the variant's and
     the preset's defaults. If one side to extend is set, the others are 0. A seed of None or -1
@@ -115,10 +120,15 @@ def resolve_values(
         )
     if variant is not None:
         result["variant"] = str(set_values["variant"])
-    loras = _loras(preset, set_values.get("loras"), library)
-    if loras:
-        result["loras"] = loras
-    return result
+    return result | {
+        name: entries
+        for name, entries in {
+            "loras": _loras(preset, set_values.get("loras"), library),
+            "controlnets": _controlnets(preset, set_values.get("controlnets"), library),
+            "references": _references(preset, set_values.get("references")),
+        }.items()
+        if entries
+    }
 
 
 def rounding_notices(preset: Preset, values: Mapping[str, Any]) -> list[str]:
@@ -186,7 +196,11 @@ def _disagreement(
 
 
 def _no_unknown_names(preset: Preset, values: Mapping[str, Any]) -> None:
-    names = {param.id for param in preset.params} | {"variant", "quality", "size", "loras"}
+    names = (
+        {param.id for param in preset.params}
+        | {"variant", "quality", "size", "loras"}
+        | {*PICTURE_VALUES}
+    )
     for key in values:
         if key not in names:
             raise ValidationError(
@@ -395,3 +409,19 @@ def _loras(preset: Preset, entries: Any, library: NodeRegistry | None) -> list[d
     if active_loras(loras) and not preset.lora_slots:
         raise ValidationError(f"The preset '{preset.id}' takes no LoRAs.")
     return resolve_loras(loras, lora_files(library))
+
+
+def _controlnets(
+    preset: Preset, entries: Any, library: NodeRegistry | None
+) -> list[dict[str, Any]]:
+    controlnets = parse_controlnets(entries)
+    if active(controlnets) and not preset.takes_controlnets:
+        raise ValidationError(f"The preset '{preset.id}' takes no ControlNets.")
+    return resolve_controlnets(controlnets, library, preset.family)
+
+
+def _references(preset: Preset, entries: Any) -> list[dict[str, Any]]:
+    references = parse_references(entries)
+    if active(references) and not preset.references:
+        raise ValidationError(f"The preset '{preset.id}' takes no reference images.")
+    return references

@@ -10,12 +10,12 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from ...errors import UnknownLoraError, ValidationError, closest
 from ...protocol.object_info import NodeRegistry
-from ..model_files import basename, is_model_file
+from ..model_files import match_models, short_name, stem
 
 __all__ = [
     "LORA_NODES",
@@ -88,30 +88,22 @@ def lora_files(registry: NodeRegistry | None) -> tuple[str, ...] | None:
 def resolve_lora(name: str, present: Sequence[str]) -> str:
     """Return the server's file that a user means by ``name``.
 
-    Tries the exact name, then without the ending, without the folder, without either; then without
-    the folder of ``name``, too. If none matches, all of these regardless of case.
-
     >>> resolve_lora("Ink", ["style/ink.safetensors", "glow.safetensors"])
     'style/ink.safetensors'
 
     Raises:
         ValidationError: there is no such file, or several.
     """
-    name_path = name.strip().replace("\\", "/")
-    for fold in (str, str.casefold):
-        for of_file, of_name in _COMPARISONS:
-            key = fold(of_name(name_path))
-            matches = [file for file in present if fold(of_file(file.replace("\\", "/"))) == key]
-            if len(matches) == 1:
-                return matches[0]
-            if matches:
-                raise UnknownLoraError(
-                    f"{_excerpt(name)} can mean several LoRAs.",
-                    name=name,
-                    hint=f"Use one of: {', '.join(_stem(match) for match in matches[:8])}.",
-                )
-    names = {_short_name(file) for file in present}
-    hint = closest(_short_name(name_path)[:200], names)
+    matches = match_models(name, present)
+    if len(matches) == 1:
+        return matches[0]
+    if matches:
+        raise UnknownLoraError(
+            f"{_excerpt(name)} can mean several LoRAs.",
+            name=name,
+            hint=f"Use one of: {', '.join(stem(match) for match in matches[:8])}.",
+        )
+    hint = closest(short_name(name.strip())[:200], {short_name(file) for file in present})
     raise UnknownLoraError(
         f"The server has no LoRA {_excerpt(name)}.",
         name=name,
@@ -217,25 +209,6 @@ def _strength(name: str, strength: Any) -> float:
             hint=f"Choose a value from -{_MAX_STRENGTH} to {_MAX_STRENGTH}.",
         )
     return float(strength)
-
-
-def _stem(name: str) -> str:
-    return name.rpartition(".")[0] if is_model_file(name) else name
-
-
-def _short_name(name: str) -> str:
-    return _stem(basename(name))
-
-
-_COMPARISONS: Final[tuple[tuple[Callable[[str], str], Callable[[str], str]], ...]] = (
-    (str, str),
-    (_stem, str),
-    (basename, str),
-    (_short_name, str),
-    (basename, basename),
-    (_short_name, _short_name),
-)
-"""What of a file's name is compared with what of the user's, in this order."""
 
 
 def _excerpt(value: Any) -> str:

@@ -7,6 +7,8 @@ from typing import Any
 
 from ...errors import ValidationError, closest
 from ...protocol.object_info import NodeRegistry
+from ..conditioning.control_nodes import insert_controlnets
+from ..conditioning.reference_nodes import insert_references
 from ..fields.field_types import FILE_ROLES
 from ..graph import Graph, copied, drop_node, literal
 from ..loras.lora_slots import insert_loras
@@ -25,6 +27,7 @@ def build_graph(
     variant = find_variant(preset, values.get("variant"))
     graph = patched_graph(preset, variant)
     numbers = {key: v for key, v in values.items() if isinstance(v, int | float)}
+    dropped = set()  # until nodes were inserted, so that these do not take their ids
     for param in preset.params:
         value = values.get(param.id)
         empty = value is None or (param.role in FILE_ROLES and value == "")
@@ -36,10 +39,14 @@ def build_graph(
                     _written(target.transform, value, numbers)
                 )
             elif param.on_empty == "drop_node":
-                drop_node(graph, target.node)
+                dropped.add(target.node)
     if library is not None:
         _use_present_models(preset, graph, library)
     insert_loras(graph, [slot.edge for slot in preset.lora_slots], values.get("loras") or ())
+    insert_controlnets(graph, values.get("controlnets") or (), library, preset.family)
+    insert_references(graph, values.get("references") or (), library, preset.family, dropped)
+    for node in dropped:
+        drop_node(graph, node)
     return graph
 
 

@@ -15,6 +15,10 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from ...errors import ValidationError
+from ...protocol.object_info import NodeRegistry
+from ..conditioning.control_nodes import takes_controlnets
+from ..conditioning.picture_values import PICTURE_VALUES
+from ..conditioning.reference_nodes import ReferenceMethod, reference_method
 from ..fields.field_types import FIELD_TYPES, NUMBER_ROLES, Role, usual
 from ..graph import Graph, NodeLink, classes, is_api_graph, literals
 from ..loras.lora_slots import SlotEdge, find_lora_slots
@@ -225,6 +229,10 @@ class Preset(_Record):
     profiles: dict[str, Profile] = {}
     lora_slots: tuple[LoraSlot, ...] = ()
     """If absent from the sidecar, found in the graph; an empty list means that it takes none."""
+    controlnets: bool = True
+    """False for a model that takes none of its family's ControlNets."""
+    references: bool = True
+    """False for a model that takes no reference images although its family does."""
     thumbnail: Path | None = None
     """The cover ``NAME.webp``, ``.png`` or ``.jpg`` beside the sidecar."""
 
@@ -257,6 +265,15 @@ class Preset(_Record):
         """The parameters of width and height; None unless there are both."""
         width, height = self.by_role("width"), self.by_role("height")
         return (width, height) if width and height else None
+
+    @property
+    def takes_controlnets(self) -> bool:
+        """Whether ControlNets can be inserted into its graph."""
+        return self.controlnets and takes_controlnets(self.graph, self.family)
+
+    def reference_method(self, registry: NodeRegistry | None = None) -> ReferenceMethod | None:
+        """Return how its model takes reference images, on that server; None if it does not."""
+        return reference_method(self.graph, self.family, registry) if self.references else None
 
     def model_inputs(
         self, graph: Graph | None = None
@@ -372,5 +389,16 @@ def _unknown(where: str, values: Mapping[str, Value], ids: list[str]) -> Iterato
             yield f"{where} sets '{key}', which is not a parameter"
 
 
-RESERVED = frozenset({"variant", "quality", "size", "loras", "preset", "preset_id", "object_info"})
+RESERVED = frozenset(
+    {
+        "variant",
+        "quality",
+        "size",
+        "loras",
+        *PICTURE_VALUES,
+        "preset",
+        "preset_id",
+        "object_info",
+    }
+)
 """Value names that every preset has, see ``param_values.resolve_values``."""
