@@ -21,6 +21,7 @@ _STYLES = (
     "models.css",
     "prompt.css",
     "loras.css",
+    "guides.css",
     "canvas.css",
 )
 _SCRIPTS = (
@@ -53,6 +54,7 @@ _SCRIPTS = (
     "completion.js",
     "model_browser.js",
     "loras.js",
+    "guides.js",
     "mobile_nav.js",
 )
 _MONO = ("ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "monospace")

@@ -10,6 +10,7 @@ from contextlib import aclosing, suppress
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
+from ...client.tracking.small_job import call
 from ...errors import ComfyHeadlessError, LanguageModelError
 from ...protocol.object_info import NodeRegistry
 from ...settings import Settings, load_settings
@@ -24,7 +25,7 @@ from .model_choice import (
     find_vision_model,
     no_model,
 )
-from .text_encoder import ENCODER_TIMEOUT_S, TextEncoder, call, encoder_of, find_encoder, write_text
+from .text_encoder import ENCODER_TIMEOUT_S, TextEncoder, encoder_of, find_encoder, write_text
 
 if TYPE_CHECKING:
     from ...client import ComfyClient, ComfyWSClient

@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import inspect
 import re
 import zlib
-from collections.abc import Awaitable, Callable, Mapping
-from contextlib import suppress
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final
 
+from ...client.tracking.small_job import START_S, call, run_small_job
 from ...errors import (
     ComfyHeadlessError,
     GenerationFailedError,
@@ -35,7 +34,6 @@ if TYPE_CHECKING:
 __all__ = [
     "ENCODER_TIMEOUT_S",
     "TextEncoder",
-    "call",
     "choose_encoder",
     "encoder_of",
     "find_encoder",
@@ -45,7 +43,6 @@ __all__ = [
 ENCODER_TIMEOUT_S: Final = 120.0
 """How long an encoder, which may have to be loaded, may take in all by default."""
 
-_START_S: Final = 20.0  # in which a running job should end
 _MAX_TOKENS: Final = 700
 # As TextGenerate declares them in ComfyUI 0.33.0.
 _SAMPLING: Final = {
@@ -57,7 +54,6 @@ _SAMPLING: Final = {
 }
 _MARKERS: Final = re.compile(r"<\|?[a-z_]{1,40}\|>|<\|[a-z_]{1,40}>|</?(?:start|end)_of_\w{1,20}>")
 _PICTURE: Final = "<|vision_start|><|image_pad|><|vision_end|>"
-_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,7 +214,7 @@ async def write_text(
     question: Question,
     *,
     timeout_s: float,
-    start_s: float = _START_S,
+    start_s: float = START_S,
 ) -> str:
     """Return the encoder's answer to a question.
 
@@ -233,12 +229,7 @@ async def write_text(
     try:
         async with asyncio.timeout(timeout_s):
             graph = _graph(encoder, question, await _uploaded(client, question.picture))
-            prompt_id = await call(client.queue_prompt, graph, front=True)
-            try:
-                texts = await _texts(client, prompt_id, timeout_s=timeout_s, start_s=start_s)
-            finally:
-                with suppress(ComfyHeadlessError):
-                    await call(client.forget, prompt_id)
+            result = await run_small_job(client, graph, timeout_s=timeout_s, start_s=start_s)
     except (TimeoutError, GenerationTimeoutError) as error:
         raise LanguageModelError(
             f"{encoder.name} took too long.",
@@ -250,35 +241,18 @@ async def write_text(
         raise LanguageModelError(
             f"{encoder.name} cannot write: {error.message.rstrip('. ')}.", hint=error.hint
         ) from error
-    except LanguageModelError:
-        raise
     except ComfyHeadlessError as error:
         raise LanguageModelError(
             f"{encoder.name} wrote nothing: {error.message}", hint=error.hint
         ) from error
-    text = "\n".join(texts)
+    if result is None:
+        raise LanguageModelError(
+            "ComfyUI is busy with another job.", hint="Try again when it has ended."
+        )
+    text = "\n".join(result.texts)
     if is_cut_off(text):
         raise LanguageModelError(f"The answer from {encoder.name} was cut off.")
     return text
-
-
-async def _texts(
-    client: ComfyClient | ComfyWSClient, prompt_id: str, *, timeout_s: float, start_s: float
-) -> list[str]:
-    """Wait for a job, and return its texts; withdraw it if it has not begun after ``start_s``."""
-    wait: Callable[..., Any] = client.wait_for_completion
-    waiting = asyncio.create_task(
-        call(wait, prompt_id, timeout=timeout_s, cancel_on_exit=True), name="text encoder"
-    )
-    try:
-        await asyncio.wait([waiting], timeout=start_s)
-        if not waiting.done() and await call(client.unqueue, prompt_id):
-            raise LanguageModelError(
-                "ComfyUI is busy with another job.", hint="Try again when it has ended."
-            )
-        return list((await waiting).texts)
-    finally:
-        waiting.cancel()
 
 
 async def _uploaded(client: ComfyClient | ComfyWSClient, picture: str | None) -> Any:
@@ -335,10 +309,3 @@ def _prompt(encoder: TextEncoder, question: Question) -> str:
 def _plain(text: str) -> str:
     """Remove markers that would end the user's turn."""
     return _MARKERS.sub("", text)
-
-
-async def call(method: Callable[..., _T | Awaitable[_T]], *args: Any, **options: Any) -> _T:
-    """Call a method of either client without blocking the event loop."""
-    if inspect.iscoroutinefunction(method):
-        return cast(_T, await method(*args, **options))
-    return cast(_T, await asyncio.to_thread(method, *args, **options))

@@ -119,7 +119,7 @@ class ControlType:
 class ControlFamily:
     """Where the ControlNets of a model family are, below ``models/``.
 
-    ``union``: its union models are told the type.
+    ``union``: its union models need the type from ``SetUnionControlNetType``.
     """
 
     folders: tuple[str, ...]

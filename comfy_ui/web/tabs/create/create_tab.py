@@ -29,6 +29,7 @@ from .own_presets import OwnPresets, own_defaults
 from .prompt.prompt_completion import Completion
 from .prompt.prompt_tools import PromptTools
 from .reuse_settings import recall
+from .small_jobs import SmallJobs
 
 __all__ = ["CreateTab"]
 
@@ -52,6 +53,7 @@ class CreateTab(Tab):
         self._stage = LivePreview(services, access)
         self._generate = GenerateHandler(services, access, context.uploads)
         self._one_press = OnePress(services, access, context.uploads, self._generate)
+        self._small_jobs = SmallJobs(services, access, context.uploads)
         self._dropped_files = DroppedFiles(services, access, context.form)
 
     def routes(self) -> list[BaseRoute]:
@@ -66,6 +68,7 @@ class CreateTab(Tab):
             *self._own_presets.routes(),
             *self._one_press.routes(),
             *self._models.routes(),
+            *self._small_jobs.routes(),
         ]
 
     def build(self, parts: PageParts, /) -> None:
