@@ -20,7 +20,7 @@ from tests.web.web_app import WebApp, open_web_app
 @pytest.fixture
 async def app(tmp_path: Path) -> AsyncIterator[WebApp]:
     async with open_web_app(tmp_path / "data") as app:
-        await app.services.catalog.look()
+        await app.services.catalog.refresh()
         yield app
 
 
