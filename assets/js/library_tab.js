@@ -30,7 +30,10 @@
   function asked() {
     if (showsDeleted()) return {};
     const form = $(".find").elements;
-    const wanted = { text: form.text.value.trim(), kind: form.kind.value, preset: form.preset.value };
+    const text = [form.text.value.trim()];
+    if (form.rating.value) text.push(`stars>=${form.rating.value}`);
+    if (form.collection.value) text.push(`in:"${form.collection.value}"`);
+    const wanted = { text: text.filter(Boolean).join(" "), kind: form.kind.value, preset: form.preset.value };
     if (form.starred.checked) wanted.starred = "true";
     if (form.when.value === "days") {
       if (form.from.value) wanted.since = new Date(`${form.from.value}T00:00`).getTime() / 1000;
@@ -49,6 +52,9 @@
     ["seed:42", "A seed"],
     ["kind:video", "image, video, audio or 3d"],
     ["is:starred", "Starred"],
+    ["stars>=4", "4 stars or more"],
+    ["tag:sea", "A tag"],
+    ['in:"summer show"', "A collection"],
     ["after:2026-11", "From this year, month or day on"],
     ["before:2026-11-05", "Before it"],
     ["on:2026-11-05", "On that day, in that month or year"],
@@ -256,7 +262,7 @@
     if ($(".picked", bar).textContent !== text) $(".picked", bar).textContent = text;
     const pictures = chosen.filter((tile) => thumbOf(tile).dataset.kind === "image");
     $("[data-do=compare-picked]", bar).disabled = chosen.length !== 2 || pictures.length !== 2;
-    for (const name of ["star", "zip", "delete", "restore", "delete-forever"]) $(`[data-do=${name}-picked]`, bar).disabled = !chosen.length;
+    for (const name of ["star", "label", "zip", "delete", "restore", "delete-forever"]) $(`[data-do=${name}-picked]`, bar).disabled = !chosen.length;
   }
 
   // ---- deleted results -----------------------------------------------------------------------
@@ -420,6 +426,7 @@
     if (!entries.some((entry) => entry.isIntersecting)) return;
     refresh();
     presets();
+    window.comfy.loadLabels();
     kept().then(lookAtImport);
   });
   const end = new IntersectionObserver((entries) => entries.some((entry) => entry.isIntersecting) && loaded && more(), { rootMargin: "1000px" });
@@ -430,5 +437,12 @@
     seen.observe(box);
     end.observe($(".more", box));
   });
-  window.comfy.library = { nearEnd, changed: () => root() && changed(), refresh: () => root()?.offsetParent && refresh() };
+  /** Shows the results of a search. @param {string} text */
+  function find(text) {
+    $(".find").reset();
+    whenShown();
+    $(".find").elements.text.value = text;
+    reload();
+  }
+  window.comfy.library = { nearEnd, find, reload, changed: () => root() && changed(), refresh: () => root()?.offsetParent && refresh() };
 })();

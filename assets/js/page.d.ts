@@ -114,6 +114,12 @@ interface ComfyPage {
   drop(thumbs: AnyElement[]): Promise<void>;
   keys(event: On<KeyboardEvent>, thumb: AnyElement): boolean;
   starred(thumb: AnyElement): boolean;
+  /** The thumbnail of the result in the viewer. */
+  shownThumb(): AnyElement;
+  /** Rate results with stars; 0 for none (labels.js). */
+  rate(thumbs: AnyElement[], rating: number): Promise<void>;
+  /** Load the user's tags and collections. */
+  loadLabels(): Promise<void>;
   library?: { changed(): void; nearEnd(thumb: AnyElement): void; [name: string]: any };
   workflows: {
     sendFile(path: string, file: Blob & { name?: string }, query?: Record<string, any>): Promise<any>;

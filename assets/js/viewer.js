@@ -49,6 +49,7 @@
     const all = shelf(thumb);
     const at = all.indexOf(thumb);
     box.ariaLabel = `Result: ${thumb.dataset.name}`;
+    box.dataset.item = id;
     const canvas = $(".canvas", box);
     canvas.classList.toggle("image", thumb.dataset.kind === "image");
     canvas.replaceChildren(media(thumb.dataset));
@@ -119,6 +120,7 @@
     if (thumb === shownThumb() && event.key === "f") return fullScreen(), true;
     const what = { a: "all", s: "seed", p: "prompt", r: "remix" }[event.key.toLowerCase()];
     if (what && !event.shiftKey) return take(thumb, what), true;
+    if (/^[1-5]$/.test(event.key)) return window.comfy.rate([thumb], Number(event.key)), true;
     if (event.key === ".") return star([thumb], !starred(thumb)), true;
     if (event.key === "Delete" || event.key === "Backspace") return drop([thumb]), true;
     return false;
@@ -252,5 +254,5 @@
     "compare-shown": () => chooseRival(shownThumb()),
   });
   addEventListener("keydown", (/** @type {On<KeyboardEvent>} */ event) => event.key === "Escape" && rival && noRival());
-  Object.assign(window.comfy, { open, view, compare, star, drop, keys, starred });
+  Object.assign(window.comfy, { open, view, compare, star, drop, keys, starred, shownThumb });
 })();

@@ -23,6 +23,7 @@ _STYLES = (
     "loras.css",
     "guides.css",
     "canvas.css",
+    "labels.css",
 )
 _SCRIPTS = (
     "text_tools.js",
@@ -34,6 +35,7 @@ _SCRIPTS = (
     "live_preview.js",
     "zoom.js",
     "viewer.js",
+    "labels.js",
     "library_tab.js",
     "queue_tab.js",
     "preset_picker.js",

@@ -114,6 +114,39 @@ def test_library_keyboard_stars_filters_and_recalls(library: Any) -> None:
     assert library.input_value("#prompt textarea") == PROMPTS[0]
 
 
+def test_library_ratings_tags_and_collections_find_their_results(library: Any) -> None:
+    library.click(f".library .thumb[title='{PROMPTS[0]}'] >> nth=0")
+    library.wait_for_selector("#viewer .stars")
+    library.keyboard.press("4")
+    library.wait_for_selector("#viewer .stars[data-rating='4']")
+    library.click("#viewer .stars [data-rating='5']")
+    library.wait_for_selector("#viewer .stars[data-rating='5']")
+    for kind, name in (("tag", "sea"), ("collection", "Summer show")):
+        library.fill(f"#viewer [data-kind={kind}] input", name)
+        library.keyboard.press("Enter")
+        library.wait_for_selector(f"#viewer [data-kind={kind}] .label:has-text('{name}')")
+    library.click("#viewer [data-do=find-label]:text-is('sea')")
+    wait_count(library, 1)
+    assert library.input_value(".find [name=text]") == 'tag:"sea"'
+    assert library.locator(".library .tile[data-rating='5']").count() == 1
+    library.fill(".find [name=text]", "")
+    library.select_option(".find [name=collection]", "Summer show")
+    wait_count(library, 1)
+    library.click("[data-do=rename-collection]")
+    library.fill("#rename-collection input", "Winter show")
+    library.keyboard.press("Enter")
+    library.wait_for_selector(
+        ".find [name=collection] option:has-text('Winter show (1)')", state="attached"
+    )
+    wait_count(library, 1)
+    library.click("[data-do=picking]")
+    library.click(".library .thumb >> nth=0")
+    library.click("[data-do=label-picked]")
+    library.fill("#label-picked input >> nth=0", "Winter show")
+    library.click("#label-picked .act:text-is('Remove') >> nth=0")
+    library.wait_for_function("document.querySelectorAll('.library .tile').length > 1")
+
+
 def test_viewer_delete_can_be_undone(library: Any) -> None:
     before = prompts(library)
     tile(library, PROMPTS[2]).locator(".thumb").click()

@@ -19,7 +19,7 @@ from comfy_ui.web.import_task import ImportTask
 from comfy_ui.web.tabs import library_tab
 from comfy_ui.web.tabs.library_tab import LibraryTab
 from tests.jobs.support import end_of, engine_files, submit_sleepy
-from tests.web.support import picture_bytes
+from tests.web.support import Page, picture_bytes
 from tests.web.web_app import WebApp, open_web_app
 
 
@@ -88,6 +88,36 @@ async def test_library_deleted_lists_own_deletions_to_restore_or_delete_forever(
     await page.post("/library/restore", json={"ids": ids[2:3]})
     assert item_ids((await page.get("/library/deleted")).json()["html"]) == [ids[3]]
     assert item_ids((await page.get("/library")).json()["html"]) == [ids[0], ids[2]]
+
+
+async def test_library_labels_and_ratings_are_set_listed_and_renamed(web_app: WebApp) -> None:
+    tab = LibraryTab(web_app.context)
+    page, user_id = web_app.browser(tab)
+    other, _ = web_app.browser(tab)
+    ids = await make_items(web_app, user_id, 2)
+    rated = await page.post("/library/rate", json={"ids": ids[:1], "rating": 4})
+    assert rated.json() == {"ids": ids[:1]}
+    assert (await page.post("/library/rate", json={"ids": ids, "rating": 6})).is_client_error
+    sea = {"ids": ids, "kind": "tag", "name": ' a  "sea" '}
+    assert (await page.post("/library/label", json=sea)).json() == {"ids": ids}
+    assert (await other.post("/library/label", json=sea)).is_client_error
+    show = {"ids": ids[:1], "kind": "collection", "name": "Show"}
+    await page.post("/library/label", json=show)
+    assert (await page.post("/library/label", json=show | {"name": '"'})).is_client_error
+    labels = {"tag": [["a sea", 2]], "collection": [["Show", 1]]}
+    assert (await page.get("/library/labels")).json() == labels
+    assert (await other.get("/library/labels")).json() == {"tag": [], "collection": []}
+    detail = Page((await page.get(f"/library/{ids[0]}")).text)
+    assert len(detail.all("button", data_do="rate", aria_pressed="true")) == 4
+    assert "a sea" in detail.text
+    assert "Show" in detail.text
+    html = (await page.get("/library", params={"text": 'in:"show" stars>=4'})).json()["html"]
+    assert item_ids(html) == ids[:1]
+    assert Page(html).all("li", data_rating="4")
+    await page.post("/library/label", json=sea | {"ids": ids[:1], "on": False})
+    new_name = {"kind": "tag", "name": "a sea", "new_name": "Ocean"}
+    renamed = await page.post("/library/rename-label", json=new_name)
+    assert renamed.json() == {"tag": [["Ocean", 1]], "collection": [["Show", 1]]}
 
 
 async def test_library_delete_forever_removes_the_file_of_an_old_result(web_app: WebApp) -> None:

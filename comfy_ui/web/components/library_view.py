@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Mapping
-from typing import Final, NamedTuple, TypeAlias
+from typing import Final, NamedTuple, TypeAlias, get_args
 
 from ...errors import ValidationError
-from ...storage.records import TEMPLATES, Job, LibraryItem
+from ...storage.records import TEMPLATES, Job, Label, LabelKind, LibraryItem
 from ...workflow.fields.field_types import FILE_ROLES
 from ...workflow.loras.lora_values import active_loras, parse_loras
 from ...workflow.model_files import model_files
@@ -53,6 +53,7 @@ class _Tile(NamedTuple):
     thumbnail: Thumbnail
     name: str
     starred: bool
+    rating: int
     at: str
 
 
@@ -68,6 +69,7 @@ def tiles(items: Iterable[LibraryItem]) -> Html:
                 thumbnail(item),
                 page_text(item.prompt or item.filename, limit=60),
                 item.starred,
+                item.rating,
                 f"{item.deleted_at or item.created_at:.0f}",
             )
             for item in items
@@ -82,6 +84,7 @@ def detail(
     *,
     parent: LibraryItem | None = None,
     children: Iterable[LibraryItem] = (),
+    labels: Iterable[Label] = (),
 ) -> Html:
     """The panel beside an enlarged result: its prompt, facts, actions, and its relatives."""
     preset = catalog.find(item.preset)
@@ -100,6 +103,7 @@ def detail(
         facts=_facts(item, job, preset),
         url=file_url(item),
         size=size(item.size_bytes),
+        labels=_by_kind(labels),
         relatives=[
             (label, [thumbnail(relative) for relative in relatives])
             for label, relatives in (
@@ -109,6 +113,13 @@ def detail(
             if relatives
         ],
     )
+
+
+def _by_kind(labels: Iterable[Label]) -> dict[LabelKind, list[str]]:
+    by_kind: dict[LabelKind, list[str]] = {kind: [] for kind in get_args(LabelKind)}
+    for label in labels:
+        by_kind[label.kind].append(label.name)
+    return by_kind
 
 
 class _SettingDifference(NamedTuple):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from typing import Annotated, Final
+from typing import Annotated, Final, TypeVar, get_args
 
 from pydantic import BaseModel, BeforeValidator, Field
 from starlette.requests import Request
@@ -16,7 +16,7 @@ from starlette.responses import HTMLResponse, JSONResponse, Response, StreamingR
 from starlette.routing import BaseRoute, Route
 
 from ...errors import ValidationError
-from ...storage.records import Job, Kind, LibraryItem
+from ...storage.records import Job, Kind, LabelKind, LibraryItem
 from ..components.html import size
 from ..components.html_block import html_block
 from ..components.library_view import comparison, detail, frame, tiles
@@ -25,6 +25,7 @@ from ..tab import PageParts, Tab
 
 __all__ = ["LibraryTab"]
 
+M = TypeVar("M", bound=BaseModel)
 PAGE: Final = 50
 _MAX_IDS: Final = 1000
 
@@ -62,6 +63,30 @@ class _Some(BaseModel):
     starred: bool = True
 
 
+class _Rating(BaseModel):
+    """Ids of results, and their stars; 0 for none."""
+
+    ids: Annotated[list[int], Field(min_length=1, max_length=_MAX_IDS)]
+    rating: Annotated[int, Field(ge=0, le=5)]
+
+
+class _Labeling(BaseModel):
+    """Ids of results, and a tag or collection to put them into, or to take them out of."""
+
+    ids: Annotated[list[int], Field(min_length=1, max_length=_MAX_IDS)]
+    kind: LabelKind
+    name: Annotated[str, Field(max_length=200)]
+    on: bool = True
+
+
+class _NewName(BaseModel):
+    """A tag or a collection and its new name; empty to remove it."""
+
+    kind: LabelKind
+    name: Annotated[str, Field(max_length=200)]
+    new_name: Annotated[str, Field(max_length=200)]
+
+
 class _Pair(BaseModel):
     """The ids of two results to compare."""
 
@@ -88,10 +113,12 @@ class LibraryTab(Tab):
     def routes(self) -> list[BaseRoute]:
         """The routes that serve and change the tab's content."""
         changes = {
-            "star": self._star,
-            "delete": self._delete,
-            "restore": self._restore,
-            "delete-forever": self._delete_forever,
+            "star": self._change(_Some, self._star),
+            "rate": self._change(_Rating, self._rate),
+            "label": self._change(_Labeling, self._label),
+            "delete": self._change(_Some, self._delete),
+            "restore": self._change(_Some, self._restore),
+            "delete-forever": self._change(_Some, self._delete_forever),
         }
         return [
             Route("/library", guarded(self._page)),
@@ -101,12 +128,16 @@ class LibraryTab(Tab):
             Route("/library/import", guarded(self._import, writes=True), methods=["POST"]),
             Route("/library/import/stop", guarded(self._stop, writes=True), methods=["POST"]),
             Route("/library/presets", guarded(self._presets)),
+            Route("/library/labels", guarded(self._labels)),
+            Route(
+                "/library/rename-label", guarded(self._rename_label, writes=True), methods=["POST"]
+            ),
             Route("/library/zip", guarded(self._zip)),
             Route("/library/compare", guarded(self._compare)),
             Route("/library/{id:int}", guarded(self._detail)),
             *(
-                Route(f"/library/{name}", guarded(self._change(do), writes=True), methods=["POST"])
-                for name, do in changes.items()
+                Route(f"/library/{name}", guarded(change, writes=True), methods=["POST"])
+                for name, change in changes.items()
             ),
         ]
 
@@ -133,6 +164,25 @@ class LibraryTab(Tab):
         used = await self._services.library.used_presets(user_id)
         titled = [(name, self._services.catalog.title(name)) for name in used]
         return JSONResponse(sorted(titled, key=lambda pair: pair[1].casefold()), headers=PRIVATE)
+
+    async def _labels(self, request: Request) -> Response:
+        """The user's tags and collections, by kind, as ``[[name, number of results], …]``."""
+        user_id = self._access.require("see_own", request)
+        labels = {
+            kind: [
+                (label.name, label.size)
+                for label in await self._services.library.labels(user_id, kind)
+            ]
+            for kind in get_args(LabelKind)
+        }
+        return JSONResponse(labels, headers=PRIVATE)
+
+    async def _rename_label(self, request: Request) -> Response:
+        user_id = self._access.require("see_own", request)
+        named = asked(_NewName, await body(request))
+        library = self._services.library
+        await library.rename_label(user_id, named.kind, named.name, named.new_name)
+        return await self._labels(request)
 
     async def _space(self, request: Request) -> Response:
         """The storage used by the user's results, as text, and whether they may import folders."""
@@ -172,6 +222,7 @@ class LibraryTab(Tab):
             self._services.catalog,
             parent=parent,
             children=await library.children(item.id, user_id),
+            labels=await library.labels_of(item.id, user_id),
         )
         return HTMLResponse(html, headers=PRIVATE)
 
@@ -196,11 +247,11 @@ class LibraryTab(Tab):
         )
 
     def _change(
-        self, do: Callable[[_Some, str], Awaitable[list[int]]]
+        self, model: type[M], do: Callable[[M, str], Awaitable[list[int]]]
     ) -> Callable[[Request], Awaitable[Response]]:
         async def changed(request: Request) -> Response:
             user_id = self._access.require("see_own", request)
-            ids = await do(asked(_Some, await body(request)), user_id)
+            ids = await do(asked(model, await body(request)), user_id)
             return JSONResponse({"ids": ids}, headers=PRIVATE)
 
         return changed
@@ -209,6 +260,13 @@ class LibraryTab(Tab):
         for item_id in some.ids:
             await self._services.library.star(item_id, user_id, starred=some.starred)
         return some.ids
+
+    async def _rate(self, rating: _Rating, user_id: str) -> list[int]:
+        return await self._services.library.rate(rating.ids, user_id, rating.rating)
+
+    async def _label(self, label: _Labeling, user_id: str) -> list[int]:
+        library = self._services.library
+        return await library.label(label.ids, user_id, label.kind, label.name, on=label.on)
 
     async def _delete(self, some: _Some, user_id: str) -> list[int]:
         return await self._services.library.delete(some.ids, user_id)
