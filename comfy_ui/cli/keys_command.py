@@ -13,8 +13,10 @@ from .command_support import print_json, print_table
 
 if TYPE_CHECKING:
     from ..web.auth.accounts import Role
+    from ..web.auth.api_keys import ApiKeys
+    from ..web.auth.key_limits import KeyLimits
 
-__all__ = ["create", "list_", "revoke"]
+__all__ = ["create", "limit", "list_", "revoke"]
 
 
 def create(arguments: argparse.Namespace, settings: Settings) -> int:
@@ -37,9 +39,22 @@ def create(arguments: argparse.Namespace, settings: Settings) -> int:
     role = Role[arguments.role.upper()] if arguments.role else highest
     if role > highest:
         raise ValidationError(f"'{owner}' is no admin, so the key cannot be one.")
-    _, text = ApiKeys(settings.data_dir).create(owner, arguments.name, role)
+    _, text = ApiKeys(settings.data_dir).create(owner, arguments.name, role, _limits(arguments))
     print("Copy the key now: it is not stored and cannot be shown again.", file=sys.stderr)
     print(text)
+    return 0
+
+
+def limit(arguments: argparse.Namespace, settings: Settings) -> int:
+    """Replace the limits of a key; they count for the next request."""
+    from ..features import require_feature
+
+    require_feature("ui")
+    from ..web.auth.api_keys import ApiKeys
+
+    keys = ApiKeys(settings.data_dir)
+    if not keys.set_limits(arguments.id, _limits(arguments)):
+        raise _unknown_key(keys, arguments.id)
     return 0
 
 
@@ -67,6 +82,7 @@ def list_(arguments: argparse.Namespace, settings: Settings) -> int:
                 key.name,
                 key.owner,
                 key.role,
+                str(key.limits) or "no limits",
                 f"created {_time(key.created_at)}",
                 f"used {_time(uses[0].at)} from {uses[0].address}: {uses[0].route}"
                 if uses
@@ -88,9 +104,19 @@ def revoke(arguments: argparse.Namespace, settings: Settings) -> int:
     keys = ApiKeys(settings.data_dir)
     for key_id in arguments.id:
         if not keys.revoke(key_id):
-            ids = [key.id for key in keys.listed()]
-            raise ValidationError(f"There is no key '{key_id}'.", hint=closest(key_id, ids))
+            raise _unknown_key(keys, key_id)
     return 0
+
+
+def _limits(arguments: argparse.Namespace) -> KeyLimits:
+    from ..web.auth.key_limits import key_limits
+
+    return key_limits(arguments.requests, arguments.jobs, arguments.per_minute)
+
+
+def _unknown_key(keys: ApiKeys, key_id: str) -> ValidationError:
+    ids = [key.id for key in keys.listed()]
+    return ValidationError(f"There is no key '{key_id}'.", hint=closest(key_id, ids))
 
 
 def _roles(settings: Settings) -> dict[str, Role]:

@@ -356,11 +356,24 @@ def _add_key_actions(add: engine_command.Add) -> None:
     sub.add_argument("name", help="what the key is for, as 'Open WebUI'")
     sub.add_argument("--user", metavar="NAME", help="the user that the key acts for")
     sub.add_argument("--role", choices=["user", "admin"], help="at most the user's, the default")
+    _limit_options(sub)
+    sub = add("limit", keys_command.limit, "Replace the limits of a key.")
+    sub.add_argument("id")
+    _limit_options(sub)
     sub = add("list", keys_command.list_, "List the keys with their last use.")
     sub.add_argument("--user", metavar="NAME", help="only the keys of this user")
     sub.add_argument("--json", action="store_true", help="print the keys and their uses as JSON")
     sub = add("revoke", keys_command.revoke, "Revoke keys. They end at once.")
     sub.add_argument("id", nargs="+")
+
+
+def _limit_options(parser: argparse.ArgumentParser) -> None:
+    for name, text in (
+        ("--requests", "requests at a time"),
+        ("--jobs", "unfinished jobs at a time"),
+        ("--per-minute", "requests a minute"),
+    ):
+        parser.add_argument(name, type=int, metavar="N", help=f"{text} (no limit)")
 
 
 def _result_options(parser: argparse.ArgumentParser) -> None:

@@ -26,6 +26,7 @@ from ..storage.records import (
     GridAxis,
     GridCell,
     Job,
+    JobKey,
     JobRequest,
     JobStatus,
     LibraryItem,
@@ -124,7 +125,12 @@ class JobService:
             return existing
         await self.library.require_space(request.user_id)
         job = await self._prepare(request)
-        return await self._queue.submit(job, front=request.front, replaces=request.replaces)
+        return await self._queue.submit(
+            job,
+            front=request.front,
+            replaces=request.replaces,
+            max_of_key=request.api_key.max_jobs if request.api_key else None,
+        )
 
     async def estimate(self, request: JobRequest) -> JobEstimate:
         """Estimate when a job would start and how long it would run if it were submitted now.
@@ -159,6 +165,7 @@ class JobService:
             across=across,
             down=down,
             front=first.front,
+            max_of_key=first.api_key.max_jobs if first.api_key else None,
         )
 
     async def wait_for_sheets(self, user_id: str) -> None:
@@ -169,10 +176,17 @@ class JobService:
         """Return the cell of a job, or None if it is in no unfinished grid."""
         return self._grids.cell(job_id)
 
-    async def repeat(self, job_id: str, user_id: str, *, key: str | None = None) -> Job:
+    async def repeat(
+        self,
+        job_id: str,
+        user_id: str,
+        *,
+        key: str | None = None,
+        api_key: JobKey | None = None,
+    ) -> Job:
         """Queue a job again with the same values, seed included.
 
-        ``key`` is as in :class:`JobRequest`.
+        ``key`` and ``api_key`` are as in :class:`JobRequest`.
 
         Raises:
             ValidationError: the user has no such job, has too many waiting jobs, or has reached
@@ -181,8 +195,10 @@ class JobService:
         if existing := await self._existing_job(user_id, key):
             return existing
         await self.library.require_space(user_id)
-        job = repeated_job(await self.job(job_id, user_id), make_id(user_id, key))
-        return await self._queue.submit(job, front=False)
+        job = await self.job(job_id, user_id)
+        again = repeated_job(job, make_id(user_id, key), api_key.id if api_key else None)
+        max_of_key = api_key.max_jobs if api_key else None
+        return await self._queue.submit(again, front=False, max_of_key=max_of_key)
 
     async def _existing_job(self, user_id: str, key: str | None) -> Job | None:
         return None if key is None else await self._store.get(make_id(user_id, key), user_id)

@@ -92,14 +92,16 @@ class LocalQueue:
     # Job service
 
     @uncancellable
-    async def submit(self, job: Job, *, front: bool, replaces: str | None = None) -> Job:
+    async def submit(
+        self, job: Job, *, front: bool, replaces: str | None = None, max_of_key: int | None = None
+    ) -> Job:
         jobs = self._unfinished
         if replaces is not None and jobs.of_user(replaces, job.user_id):
             self._held.add(replaces)
             await self._take_back([j.id for j in jobs.ready(job.user_id) if j.id == replaces])
         try:
             async with self._order_lock:
-                job = await self._submit(job, front=front, replaces=replaces)
+                job = await self._submit(job, front=front, replaces=replaces, max_of_key=max_of_key)
         finally:
             self._held.discard(replaces or "")
         if front:
@@ -109,13 +111,20 @@ class LocalQueue:
         self._wake_workers()
         return job
 
-    async def _submit(self, job: Job, *, front: bool, replaces: str | None) -> Job:
+    async def _submit(
+        self, job: Job, *, front: bool, replaces: str | None, max_of_key: int | None
+    ) -> Job:
         jobs = self._unfinished
         if unfinished := jobs.of_user(job.id, job.user_id):  # submitted twice at the same time
             return unfinished
         old = queue_rules.replaced_job(jobs, job, replaces)
         placed = queue_rules.placed_job(
-            jobs, job, front=front, replaced=old, waiting_limit=self._waiting_limit
+            jobs,
+            job,
+            front=front,
+            replaced=old,
+            waiting_limit=self._waiting_limit,
+            max_of_key=max_of_key,
         )
         try:
             job = await self._store.add(

@@ -76,10 +76,11 @@ def prepare_job(
         work=relative_work(values),
         parent_id=request.source.id if request.source else None,
         webhook=request.webhook,
+        key_id=request.api_key.id if request.api_key else None,
     )
 
 
-def repeated_job(job: Job, job_id: str) -> Job:
+def repeated_job(job: Job, job_id: str, key_id: str | None) -> Job:
     """A new job with the same graph and values, seed included.
 
     It stands for a job that did not succeed, and then keeps the webhook.
@@ -98,6 +99,7 @@ def repeated_job(job: Job, job_id: str) -> Job:
         parent_id=job.parent_id,
         webhook=None if job.status is JobStatus.SUCCEEDED else job.webhook,
         group_id=job.group_id,
+        key_id=key_id,
     )
 
 

@@ -10,8 +10,9 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Collection, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Literal, Protocol
+from typing import Final, Literal, Protocol
 
+from ..errors import ValidationError
 from ..protocol.outputs import Outputs
 from ..protocol.progress import Phase, Progress
 from ..storage.records import Job, JobError, JobStatus, QueueCounts, QueueView, Snapshot, StoredFile
@@ -55,12 +56,25 @@ class JobReport:
     error: JobError | None = None
 
 
+class KeyJobsError(ValidationError):
+    """An API key has as many unfinished jobs as it may have."""
+
+    wait_s: Final = 10.0
+
+    def __init__(self, count: int) -> None:
+        super().__init__(
+            f"This API key may have {count} jobs at a time.", hint="Try again when one has ended."
+        )
+
+
 class JobQueue(Protocol):
     """Unfinished jobs, between the job service and the workers."""
 
     # Job service
 
-    async def submit(self, job: Job, *, front: bool, replaces: str | None = None) -> Job:
+    async def submit(
+        self, job: Job, *, front: bool, replaces: str | None = None, max_of_key: int | None = None
+    ) -> Job:
         """Store a waiting job and return it with its rank and estimated cost.
 
         A job that is stored already is returned as it is. The new job takes the place of the
@@ -69,6 +83,7 @@ class JobQueue(Protocol):
         replaced, or if the new one goes before them.
 
         Raises:
+            KeyJobsError: the API key of the job has ``max_of_key`` unfinished jobs already.
             ValidationError: the user has too many waiting jobs, or ``replaces`` has started.
             StorageError: the job could not be stored; it is not queued.
         """

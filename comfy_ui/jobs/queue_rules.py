@@ -16,7 +16,7 @@ from ..protocol._replace import fast_replace
 from ..protocol.progress import Phase, Progress
 from ..storage.records import Job, JobStatus, LibraryItem, Snapshot
 from .fair_queue import FairQueueClock
-from .queue import JobReport, ReturnReason
+from .queue import JobReport, KeyJobsError, ReturnReason
 from .unfinished_jobs import UnfinishedJobs
 from .updates import last_snapshot
 from .workers.server_death import MAX_SERVER_DEATHS
@@ -46,11 +46,18 @@ def new_rank(jobs: UnfinishedJobs, user_id: str, *, front: bool) -> float:
 
 
 def placed_job(
-    jobs: UnfinishedJobs, job: Job, *, front: bool, replaced: Job | None, waiting_limit: int
+    jobs: UnfinishedJobs,
+    job: Job,
+    *,
+    front: bool,
+    replaced: Job | None,
+    waiting_limit: int,
+    max_of_key: int | None = None,
 ) -> Job:
     """Return a new job with its rank, in place of the job ``replaced``.
 
     Raises:
+        KeyJobsError: the API key of the job has ``max_of_key`` unfinished jobs.
         ValidationError: the user has too many waiting jobs.
     """
     waiting = [other for other in jobs.index.waiting(job.user_id) if other is not replaced]
@@ -59,12 +66,16 @@ def placed_job(
             f"{len(waiting)} of your jobs are waiting already.",
             hint="Let some finish or cancel them, then add more.",
         )
+    of_key = (j for j in jobs.index.values() if j.key_id == job.key_id and j is not replaced)
+    if max_of_key is not None and sum(1 for _ in of_key) >= max_of_key:
+        raise KeyJobsError(max_of_key)
     if replaced is not None:
         job = fast_replace(
             job,
             rank=replaced.rank,
             group_id=replaced.group_id,
             webhook=job.webhook or replaced.webhook,
+            key_id=job.key_id or replaced.key_id,
         )
     if front or replaced is None:
         job = fast_replace(job, rank=new_rank(jobs, job.user_id, front=front))

@@ -21,7 +21,7 @@ from .tables import (
     webhooks_table,
 )
 
-VERSION: Final = 9
+VERSION: Final = 10
 """Stored as SQLite's ``user_version``."""
 
 SCHEMA: Final = (
@@ -48,6 +48,7 @@ MIGRATIONS: Final = {
     7: (jobs_table.SEED_INDEX,),
     8: grids_table.ADD_GROUPS,
     9: (*items_table.ADD_RATING, *labels_table.SCHEMA),
+    10: (jobs_table.ADD_KEY,),
 }
 """The statements that lead to each version from the one before it."""
 

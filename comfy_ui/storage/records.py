@@ -27,6 +27,7 @@ __all__ = [
     "Job",
     "JobError",
     "JobGroup",
+    "JobKey",
     "JobRequest",
     "JobStatus",
     "Kind",
@@ -116,6 +117,7 @@ class JobRequest:
     ``source`` is the result that the job works on, its parent. Its prompt and seed are recorded for
     the job if the preset has none, so that an upscaled image is found by its prompt.
     ``webhook`` hears of the job's end, besides the user's own webhook.
+    ``api_key`` is the API key that the request came with.
     """
 
     user_id: str
@@ -128,6 +130,7 @@ class JobRequest:
     uploads: frozenset[str] | None = None
     source: LibraryItem | None = None
     webhook: WebhookTarget | None = None
+    api_key: JobKey | None = None
 
 
 def make_id(user_id: str, key: str | None) -> str:
@@ -135,6 +138,14 @@ def make_id(user_id: str, key: str | None) -> str:
     if key is None:
         return str(uuid.uuid4())
     return str(uuid.uuid5(_NAMESPACE, json.dumps([user_id, key])))
+
+
+@dataclass(frozen=True, slots=True)
+class JobKey:
+    """The API key of a request, and how many unfinished jobs it may have; None: no limit."""
+
+    id: str
+    max_jobs: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,7 +226,8 @@ class Job:
     of the job, ``server`` the name of its server, and ``outputs`` the files and texts that ComfyUI
     reported. ``server_deaths`` counts the servers that stopped while they ran the job.
     ``parent_id`` is the id of the result that the job works on. ``webhook`` hears of the job's end.
-    ``group_id`` is the id of the :class:`JobGroup` that the job belongs to.
+    ``group_id`` is the id of the :class:`JobGroup` that the job belongs to. ``key_id`` is the id of
+    the API key that it was submitted with.
     """
 
     id: str
@@ -241,6 +253,7 @@ class Job:
     parent_id: int | None = None
     webhook: WebhookTarget | None = None
     group_id: str | None = None
+    key_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

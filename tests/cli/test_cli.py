@@ -424,7 +424,7 @@ def test_users_adds_lists_and_removes_accounts(tmp_path, capsys, monkeypatch) ->
 
 def test_keys_creates_lists_and_revokes_keys(tmp_path, capsys, monkeypatch) -> None:
     folder = ["--data-dir", str(tmp_path)]
-    assert run(["keys", "create", "Backup", *folder]) == 0
+    assert run(["keys", "create", "Backup", "--jobs", "2", *folder]) == 0
     text = capsys.readouterr().out.strip()
     assert run(["keys", "list", "--json", *folder]) == 0
     listed = capsys.readouterr().out
@@ -432,6 +432,11 @@ def test_keys_creates_lists_and_revokes_keys(tmp_path, capsys, monkeypatch) -> N
     assert (key["owner"], key["role"], key["uses"]) == ("admin", "admin", [])
     assert text.startswith(f"cui_{key['id']}_")
     assert "digest" not in listed
+    assert key["limits"] == {"requests": None, "jobs": 2, "per_minute": None}
+    assert run(["keys", "limit", key["id"], "--per-minute", "-1", *folder]) == ExitStatus.INVALID
+    assert run(["keys", "limit", key["id"], "--per-minute", "60", *folder]) == 0
+    assert run(["keys", "list", *folder]) == 0
+    assert "admin  60 requests a minute" in capsys.readouterr().out
     assert run(["keys", "revoke", "unknown", *folder]) == ExitStatus.INVALID
     assert run(["keys", "revoke", key["id"], *folder]) == 0
     assert run(["keys", "list", *folder]) == 0

@@ -5,13 +5,22 @@ from __future__ import annotations
 import asyncio
 import doctest
 from contextlib import aclosing
+from typing import Any
 
 import pytest
 
 from comfy_ui.errors import ValidationError
 from comfy_ui.jobs import queue_position
 from comfy_ui.jobs.job_service import JobService
-from comfy_ui.storage.records import JobRequest, Phase, QueueView, WebhookTarget
+from comfy_ui.jobs.queue import KeyJobsError
+from comfy_ui.storage.records import (
+    GridAxis,
+    JobKey,
+    JobRequest,
+    Phase,
+    QueueView,
+    WebhookTarget,
+)
 from tests.jobs.support import end_of, sleepy_graph, submit_sleepy, until
 
 
@@ -114,6 +123,32 @@ async def test_repeat_keeps_webhook_of_a_job_without_success(service: JobService
     again = await service.repeat(cancelled.id, "ann")
     assert again.webhook == hook
     await service.cancel(again.id, "ann")
+
+
+async def test_submit_beyond_the_jobs_of_an_api_key_raises_until_one_ends(
+    service: JobService,
+) -> None:
+    def request(nonce: int, api_key: JobKey | None, **options: Any) -> JobRequest:
+        graph = sleepy_graph(nonce=nonce, seconds=60)
+        return JobRequest(user_id="ann", preset="p", graph=graph, api_key=api_key, **options)
+
+    one, other = JobKey("one", max_jobs=2), JobKey("other", max_jobs=1)
+    await service.submit(request(1, None))
+    first, second = [await service.submit(request(n, one, key=f"{n}")) for n in (2, 3)]
+    with pytest.raises(KeyJobsError, match="2 jobs at a time"):
+        await service.submit(request(4, one))
+    with pytest.raises(KeyJobsError):
+        await service.repeat(first.id, "ann", api_key=one)
+    cells = [request(n, other) for n in (5, 6)]
+    with pytest.raises(KeyJobsError):
+        await service.submit_grid(cells, across=GridAxis("Seed", ("1", "2")))
+    assert (await service.submit(request(3, one, key="3"))).id == second.id
+    await service.submit(request(7, one, replaces=second.id))
+    await service.cancel(first.id, "ann")
+    await end_of(service, first)
+    await service.submit(request(8, one))
+    assert {job.key_id for job in await service.active("ann")} == {None, "one"}
+    await service.cancel_all("ann")
 
 
 @pytest.mark.parametrize("which", ["running", "another owner's", "none"])

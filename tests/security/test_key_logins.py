@@ -12,6 +12,7 @@ import pytest
 from comfy_ui.web.auth.access import Access
 from comfy_ui.web.auth.accounts import ADMIN_LOGIN, Role
 from comfy_ui.web.auth.api_keys import ApiKey
+from comfy_ui.web.auth.key_limits import KeyLimits
 from tests.security.support import GRADIO, PageClient, served
 
 pytestmark = GRADIO
@@ -122,6 +123,34 @@ def test_wrong_keys_are_401_then_429_with_a_delay(shared: Any, program: KeyClien
     assert program.client.get("/config", headers=other).status_code == 401
 
 
+def test_key_with_limits_is_429_with_a_delay_in_the_envelope_of_the_api(
+    shared: Any, program: KeyClient
+) -> None:
+    program.keys.set_limits(program.key.id, KeyLimits(jobs=1))
+    request = {"model": "sd15", "prompt": "a harbor", "stream": True, "x_comfy_ui": {"steps": 1}}
+    program.tool("pause")
+    try:
+        with program.client.stream("POST", "/v1/images/generations", json=request) as first:
+            assert first.status_code == 200
+            (job_id,) = first.headers["x-comfy-ui-jobs"].split(",")
+        second = program.client.post("/v1/images/generations", json=request)
+        assert second.status_code == 429
+        assert int(second.headers["retry-after"]) > 0
+        assert second.json()["error"]["code"] == "rate_limit_exceeded"
+        refused = program.tool("generate", preset="sd15", prompt="a harbor")
+        assert refused["isError"]
+        assert "1 jobs at a time" in refused["content"][0]["text"]
+        program.tool("cancel", job_id=job_id)
+    finally:
+        program.tool("resume")
+    program.keys.set_limits(program.key.id, KeyLimits(per_minute=2))
+    answers = [program.client.get("/v1/models") for _ in range(3)]
+    assert [answer.status_code for answer in answers] == [200, 200, 429]
+    assert 0 < int(answers[-1].headers["retry-after"]) <= 30
+    assert answers[-1].json()["error"]["type"] == "rate_limit_error"
+    assert "2 requests a minute" in answers[-1].json()["error"]["message"]
+
+
 def test_key_never_appears_in_logs(program: KeyClient, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("DEBUG")
     program.client.get("/library")
@@ -154,15 +183,17 @@ def test_status_tab_creates_a_key_shows_it_once_and_revokes_it(
     shared: Any, vera: PageClient, viktor: PageClient
 ) -> None:
     create, revoke, draw = (handler(shared, name) for name in ("_create", "_revoke", "_draw"))
-    made = vera.fire(create, ["SillyTavern <b>", True])["output"]["data"][1]
+    made = vera.fire(create, ["SillyTavern <b>", True, "", "3", ""])["output"]["data"][1]
     (text,) = set(re.findall(r"cui_[0-9a-f_]{49}", made))
     assert "SillyTavern &lt;b&gt;" in made
     drawn = vera.fire(draw, [])["output"]["data"][-1]
     assert text not in drawn
     assert "Never" in drawn
+    assert "<dt>Jobs at a time</dt><dd>3</dd>" in drawn
     keys = access_of(shared).keys
     (key,) = [key for key in keys.listed("vera") if key.name == "SillyTavern <b>"]
     assert key.role == "user", "vera is no admin, so her keys are none either"
+    assert key.limits == KeyLimits(jobs=3)
     event = {"key": key.id}
     viktor.fire(revoke, [], event_data=event)
     assert keys.exists(key), "only the owner may revoke it"
@@ -176,6 +207,8 @@ def test_status_tab_creates_a_key_shows_it_once_and_revokes_it(
 
 def test_status_tab_keys_cannot_create_keys(shared: Any, program: KeyClient) -> None:
     before = access_of(shared).keys.listed()
-    answer = PageClient(program.client).fire(handler(shared, "_create"), ["more", False])
+    answer = PageClient(program.client).fire(
+        handler(shared, "_create"), ["more", False, "", "", ""]
+    )
     assert "API keys cannot manage API keys." in answer["output"]["data"][1]
     assert access_of(shared).keys.listed() == before

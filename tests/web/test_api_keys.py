@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from comfy_ui.web.auth import accounts as accounts_module
 from comfy_ui.web.auth.access import Access, AccessMode, login_missing
 from comfy_ui.web.auth.accounts import ADMIN_LOGIN, GUEST, Accounts, Role, TooManyTriesError
 from comfy_ui.web.auth.api_keys import KEYS_FILE, USES_FILE, ApiKeys, InvalidKeyError
+from comfy_ui.web.auth.key_limits import KeyLimits
 from comfy_ui.web.auth.login_limits import Caller
 
 HERE = Caller("192.0.2.7")
@@ -198,3 +200,24 @@ def test_access_key_owner_needs_a_login_of_its_own(tmp_path: Path, accounts: Acc
 def test_redact_removes_api_keys_from_any_text(tmp_path: Path) -> None:
     key, text = ApiKeys(tmp_path).create("anna", "a", Role.USER)
     assert redact(f"refused ({text})") == f"refused (cui_{key.id}_[redacted])"
+
+
+def test_api_keys_set_limits_changes_a_key_of_its_owner_and_keeps_logins(tmp_path: Path) -> None:
+    keys = ApiKeys(tmp_path)
+    key, text = keys.create("anna", "a", Role.USER, KeyLimits(jobs=2))
+    assert ApiKeys(tmp_path).verify(text, HERE) == key
+    assert not keys.set_limits(key.id, KeyLimits(), owner="vera")
+    assert ApiKeys(tmp_path).set_limits(key.id, KeyLimits(per_minute=9), owner="anna")
+    assert keys.exists(key), "responses in progress go on"
+    changed = keys.verify(text, HERE)
+    assert changed is not None
+    assert changed.limits == KeyLimits(per_minute=9)
+
+
+def test_api_keys_of_a_file_without_limits_have_none(tmp_path: Path) -> None:
+    key, text = ApiKeys(tmp_path).create("anna", "a", Role.USER)
+    file = tmp_path / KEYS_FILE
+    stored = json.loads(file.read_text())
+    del stored[0]["limits"]
+    file.write_text(json.dumps(stored))
+    assert ApiKeys(tmp_path).verify(text, HERE) == key

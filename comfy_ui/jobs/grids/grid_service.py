@@ -63,6 +63,7 @@ class GridService:
         across: GridAxis,
         down: GridAxis | None,
         front: bool,
+        max_of_key: int | None = None,
     ) -> Grid:
         """Queue all cells of a grid or none, row by row.
 
@@ -81,7 +82,8 @@ class GridService:
         queued: list[str] = []
         try:
             for job in reversed(cells) if front else cells:  # each goes before the others
-                await self._queue.submit(replace(job, group_id=grid.id), front=front)
+                cell = replace(job, group_id=grid.id)
+                await self._queue.submit(cell, front=front, max_of_key=max_of_key)
                 queued.append(job.id)
         except ComfyHeadlessError:
             for job_id in reversed(queued):  # from the end, so that no cell moves up and starts

@@ -42,6 +42,7 @@ SCHEMA: Final = (
     outputs TEXT,                   -- JSON: files and texts, once ComfyUI has finished
     error TEXT,                     -- JSON
     group_id TEXT,                  -- the grid of the job or of the contact sheet
+    key_id TEXT,                    -- the API key that the job was submitted with
     parent_id INTEGER,              -- the result that the job works on
     webhook TEXT                    -- JSON: the address that hears of the end, and ours
 )""",
@@ -57,6 +58,7 @@ SCHEMA: Final = (
 )
 ADD_SERVER_DEATHS: Final = "ALTER TABLE jobs ADD COLUMN server_deaths INTEGER NOT NULL DEFAULT 0"
 ADD_PARENT: Final = ("ALTER TABLE jobs ADD COLUMN parent_id INTEGER", PARENT_INDEX)
+ADD_KEY: Final = "ALTER TABLE jobs ADD COLUMN key_id TEXT"
 ADD_GROUP: Final = ("ALTER TABLE jobs ADD COLUMN group_id TEXT", GROUP_INDEX)
 PACE_JOBS: Final = 20  # recent jobs of a preset that its speed is measured by
 
@@ -77,6 +79,7 @@ NEW_COLUMNS: Final = (
     "parent_id",
     "webhook",
     "group_id",
+    "key_id",
 )
 CHANGING_COLUMNS: Final = (
     "status",
@@ -114,6 +117,7 @@ def new_values(job: Job) -> tuple[object, ...]:
         job.parent_id,
         json.dumps(asdict(job.webhook)) if job.webhook else None,
         job.group_id,
+        job.key_id,
     )
 
 
@@ -271,6 +275,7 @@ def job_of(row: Row) -> Job:
         parent_id=row["parent_id"],
         webhook=WebhookTarget(**json.loads(row["webhook"])) if row["webhook"] else None,
         group_id=row["group_id"],
+        key_id=row["key_id"],
         started_at=row["started_at"],
         finished_at=row["finished_at"],
         prompt_id=row["prompt_id"],

@@ -162,6 +162,7 @@ class ProgramEndpoints:
                 uploads=None if trusted else files,
                 key=key,
                 webhook=target,
+                api_key=self._access.job_key(request),
             )
         )
 
@@ -205,6 +206,7 @@ class ProgramEndpoints:
                 graph=graph,
                 key=_key(request),
                 webhook=target,
+                api_key=self._access.job_key(request),
             )
         )
         async with aclosing(self._followed(job.id, user_id)) as snapshots:

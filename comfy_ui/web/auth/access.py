@@ -27,7 +27,7 @@ from starlette.requests import Request
 from ...errors import StorageError, ValidationError
 from ...private_files import make_folder, restrict, write_private
 from ...settings import Settings
-from ...storage.records import LOCAL_USER_ID
+from ...storage.records import LOCAL_USER_ID, JobKey
 from .accounts import ADMIN_LOGIN, GUEST, Accounts, Role, TooManyTriesError
 from .api_keys import ApiKey, ApiKeys
 from .login_devices import CURRENT, LoginRequest
@@ -319,6 +319,16 @@ class Access:
     def log_in_by_key(self, scope: MutableMapping[str, Any], key: ApiKey) -> None:
         """Make a request one of the key's owner, with the key's role."""
         scope[_KEY_SCOPE] = _KeyLogin(self, key)
+
+    def key_of(self, request: Any) -> ApiKey | None:
+        """Return the API key that a request came with."""
+        login = _key_login(request)
+        return login.key if login is not None else None
+
+    def job_key(self, request: Any) -> JobKey | None:
+        """Return the API key of a request as its jobs carry it."""
+        key = self.key_of(request)
+        return JobKey(key.id, key.limits.jobs) if key is not None else None
 
     def login_name(self, scope: MutableMapping[str, Any]) -> str | None:
         """Return the name that a request has logged in with, if it has."""

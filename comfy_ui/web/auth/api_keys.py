@@ -22,6 +22,7 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError as Pyda
 from ...errors import StorageError, ValidationError
 from ...private_files import write_private
 from .accounts import Role, TooManyTriesError
+from .key_limits import KeyLimits
 from .login_limits import Caller, LoginLimits
 from .private_json import PrivateJson, token_digest
 
@@ -63,6 +64,7 @@ class ApiKey(BaseModel):
     role: str
     digest: str
     created_at: float
+    limits: KeyLimits = KeyLimits()
 
     @property
     def highest_role(self) -> Role:
@@ -111,7 +113,9 @@ class ApiKeys:
         self._uses: dict[str, list[KeyUse]] | None = None
         self._uses_changed = False
 
-    def create(self, owner: str, name: str, role: Role) -> tuple[ApiKey, str]:
+    def create(
+        self, owner: str, name: str, role: Role, limits: KeyLimits | None = None
+    ) -> tuple[ApiKey, str]:
         """Store a new key and return it with its text, which is not stored.
 
         Raises:
@@ -132,6 +136,7 @@ class ApiKeys:
             role=role.name.lower(),
             digest=token_digest(text),
             created_at=self._clock(),
+            limits=limits or KeyLimits(),
         )
         with self._writing:
             keys = self._read()
@@ -139,6 +144,16 @@ class ApiKeys:
                 raise ValidationError(f"There are {_MAX_KEYS} keys already.", hint="Revoke some.")
             self._write({**keys, key_id: key})
         return key, text
+
+    def set_limits(self, key_id: str, limits: KeyLimits, owner: str | None = None) -> bool:
+        """Replace the limits of a key, of this owner if one is given; False if there is none."""
+        with self._writing:
+            keys = self._read()
+            key = keys.get(key_id)
+            if key is None or owner not in {None, key.owner}:
+                return False
+            self._write({**keys, key_id: key.model_copy(update={"limits": limits})})
+            return True
 
     def revoke(self, key_id: str, owner: str | None = None) -> bool:
         """Remove a key, of this owner if one is given; False if there is none."""
@@ -166,7 +181,8 @@ class ApiKeys:
 
     def exists(self, key: ApiKey) -> bool:
         """Whether the key has not been revoked."""
-        return self._read().get(key.id) == key
+        current = self._read().get(key.id)
+        return current is not None and current.digest == key.digest
 
     def verify(self, text: str, caller: Caller) -> ApiKey | None:
         """Return the key with that text; None if the text is another program's kind of token.

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-__all__ = ["LoginAttempts", "RateLimit", "RateLimiter"]
+__all__ = ["LoginAttempts", "RateLimit", "RateLimiter", "TokenBucket"]
 
 _MAX_REMEMBERED: Final = 10_000
 
@@ -24,6 +24,23 @@ class RateLimit:
         return RateLimit(self.burst * count, self.per_minute * count)
 
 
+@dataclass(slots=True)
+class TokenBucket:
+    """The tokens that were left at a time."""
+
+    tokens: float
+    at: float
+
+    def take(self, pace: RateLimit, now: float) -> float:
+        """Take one token and return 0, or return the seconds until there is one."""
+        self.tokens = min(pace.burst, self.tokens + (now - self.at) * pace.per_minute / 60)
+        self.at = now
+        if self.tokens < 1:
+            return (1 - self.tokens) * 60 / pace.per_minute
+        self.tokens -= 1
+        return 0.0
+
+
 class RateLimiter:
     """A token bucket per user and kind of action.
 
@@ -32,7 +49,7 @@ class RateLimiter:
 
     def __init__(self, paces: Mapping[str, RateLimit]) -> None:
         self._paces = paces
-        self._buckets: OrderedDict[tuple[str, str], tuple[float, float]] = OrderedDict()
+        self._buckets: OrderedDict[tuple[str, str], TokenBucket] = OrderedDict()
 
     def wait_s(self, action: str, who: str, now: float) -> float:
         """Take one token and return 0, or return the seconds until there is one."""
@@ -40,19 +57,17 @@ class RateLimiter:
         if pace is None:
             return 0.0
         key = action, who
-        tokens, at = self._buckets.pop(key, (float(pace.burst), now))
-        tokens = min(pace.burst, tokens + (now - at) * pace.per_minute / 60)
-        wait_s = 0.0 if tokens >= 1 else (1 - tokens) * 60 / pace.per_minute
-        self._buckets[key] = tokens - (wait_s == 0.0), now
+        bucket = self._buckets.pop(key, None) or TokenBucket(float(pace.burst), now)
+        wait_s = bucket.take(pace, now)
+        self._buckets[key] = bucket
         if len(self._buckets) > _MAX_REMEMBERED:
             self._buckets.popitem(last=False)
         return wait_s
 
     def give_back(self, action: str, who: str) -> None:
         """Return a token that :meth:`wait_s` took."""
-        if (action, who) in self._buckets:
-            tokens, at = self._buckets[action, who]
-            self._buckets[action, who] = min(self._paces[action].burst, tokens + 1), at
+        if bucket := self._buckets.get((action, who)):
+            bucket.tokens = min(self._paces[action].burst, bucket.tokens + 1)
 
 
 @dataclass(frozen=True, slots=True)

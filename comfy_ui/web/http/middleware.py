@@ -10,7 +10,9 @@ import base64
 import binascii
 import json
 import logging
+import math
 import secrets
+import time
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from typing import Any, Final, TypeGuard
 
@@ -22,6 +24,7 @@ from starlette.routing import BaseRoute, Match, Route
 from ..auth.access import Access, AccessMode, is_loopback
 from ..auth.accounts import Role, TooManyTriesError
 from ..auth.api_keys import InvalidKeyError
+from ..auth.key_limits import KeyRequests
 from ..auth.login_limits import Caller, network_of
 from ..openai.api_errors import API_PATH, ApiError, error_response
 from .body_limit import BodyLimit, Reading, json_problem
@@ -93,6 +96,7 @@ class AccessMiddleware:
         ours: routes that were added to Gradio's; each checks ``access`` itself.
         open_paths: those of them that need no login.
         ready: awaited before a request that needs a login continues.
+        now: a monotonic clock, in seconds.
     """
 
     def __init__(
@@ -103,6 +107,7 @@ class AccessMiddleware:
         ours: Iterable[BaseRoute] = (),
         open_paths: Iterable[str] = (),
         ready: Callable[[], Awaitable[None]] | None = None,
+        now: Callable[[], float] = time.monotonic,
     ) -> None:
         self._app = app
         self._ready = ready
@@ -114,6 +119,8 @@ class AccessMiddleware:
         self._shields = shields(framed=access.mode is AccessMode.SPACE)
         self._tokens: dict[str, str] = {}
         self._slots = RequestSlots()
+        self._key_requests = KeyRequests()
+        self._now = now
         self._refusals = RefusalLog(logger)
         # Small bodies have a total of their own: large ones must not keep logins out.
         self._small = BodyLimit(most_bytes=_MAX_SMALL_TOGETHER_BYTES)
@@ -135,7 +142,7 @@ class AccessMiddleware:
         try:
             refused = _too_large(headers, budget) or await self._not_logged_in(scope)
             if refused is None:
-                refused = await self._in_budget(scope, budget, reading, reply)
+                refused = await self._in_key_limits(scope, budget, reading, reply)
         finally:
             reading.close()
         if refused is not None:
@@ -144,6 +151,21 @@ class AccessMiddleware:
             if scope["path"].startswith(API_PATH):
                 refused = _in_envelope(refused)
             await refused(scope, receive, reply)
+
+    async def _in_key_limits(
+        self, scope: Message, budget: RequestBudget, reading: Reading, reply: Any
+    ) -> JSONResponse | None:
+        """Run the app within the limits of the request's API key, or return the refusal."""
+        key = self._access.key_of(Request(scope))
+        if key is None:
+            return await self._in_budget(scope, budget, reading, reply)
+        if wait_s := self._key_requests.begin(key.id, key.limits, self._now()):
+            headers = {"Retry-After": f"{math.ceil(wait_s)}"}
+            return refusal(429, f"This API key may have {key.limits}.", headers)
+        try:
+            return await self._in_budget(scope, budget, reading, reply)
+        finally:
+            self._key_requests.end(key.id)
 
     async def _in_budget(
         self, scope: Message, budget: RequestBudget, reading: Reading, reply: Any
@@ -295,7 +317,8 @@ class _Reply:
 def _in_envelope(refused: JSONResponse) -> JSONResponse:
     """Return a refusal as OpenAI's clients read it."""
     status, text = refused.status_code, str(json.loads(bytes(refused.body))["detail"])
-    response = error_response(ApiError(status, text))
+    code = "rate_limit_exceeded" if status == 429 else None
+    response = error_response(ApiError(status, text, code=code))
     if (wait := refused.headers.get("retry-after")) is not None:
         response.headers["retry-after"] = wait
     return response

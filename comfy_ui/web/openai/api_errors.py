@@ -12,6 +12,7 @@ from ...errors import (
     UnknownPresetError,
     ValidationError,
 )
+from ...jobs.queue import KeyJobsError
 from ...storage.records import JobError, Phase
 from ..auth.accounts import TooManyTriesError
 
@@ -69,9 +70,10 @@ def api_error(error: ComfyHeadlessError) -> ApiError:
     """Return the response for one of our errors."""
     status: int
     code: str | None
+    retry_after_s = None
     match error:
-        case TooManyTriesError():
-            status, code = 429, "rate_limit_exceeded"
+        case TooManyTriesError() | KeyJobsError():
+            status, code, retry_after_s = 429, "rate_limit_exceeded", error.wait_s
         case UnknownPresetError():
             status, code = 404, "model_not_found"
         case ValidationError():
@@ -80,7 +82,6 @@ def api_error(error: ComfyHeadlessError) -> ApiError:
             status, code = 503, "server_offline"
         case _:
             status, code = 500, None
-    retry_after_s = error.wait_s if isinstance(error, TooManyTriesError) else None
     return ApiError(status, error.message, hint=error.hint, code=code, retry_after_s=retry_after_s)
 
 

@@ -12,6 +12,7 @@ from ...storage.records import JobError
 from ..auth.access import Access
 from ..auth.accounts import Role
 from ..auth.api_keys import ApiKey, KeyUse
+from ..auth.key_limits import key_limits
 from ..components.html import Html, duration, page_text
 from ..components.html_block import from_page, html_block
 from ..components.templates import error_notice, render
@@ -20,6 +21,11 @@ from ..tab import PageParts
 __all__ = ["ApiKeysPanel"]
 
 _NO_NOTICE: Final = Html("")
+_LIMITS: Final = {
+    "requests": "Requests at a time",
+    "jobs": "Jobs at a time",
+    "per_minute": "Requests a minute",
+}
 
 
 class ApiKeysPanel:
@@ -41,13 +47,24 @@ class ApiKeysPanel:
                 max_length=64,
             )
             admin = gr.Checkbox(label="Admin rights", elem_id="api-key-admin", visible=False)
+            limits = [
+                gr.Textbox(
+                    label=label,
+                    placeholder="No limit",
+                    elem_id=f"api-key-{kind}",
+                    max_lines=1,
+                    max_length=6,
+                    min_width=140,
+                )
+                for kind, label in _LIMITS.items()
+            ]
             button = gr.Button("Create key", elem_id="create-api-key")
         parts.on_load.add(self._show_form, row)
         parts.on_load.add(self._show_admin_rights, admin)
         gr.on(
             [button.click, name.submit],
             self._create,
-            inputs=[name, admin],
+            inputs=[name, admin, *limits],
             outputs=[name, panel],
             **quiet,
         )
@@ -83,14 +100,21 @@ class ApiKeysPanel:
         self._access.require("see", request)
         return gr.update(visible=self._access.role(request) is Role.ADMIN)
 
-    def _create(
-        self, name: str | None, admin: bool | None, request: gr.Request
+    def _create(  # noqa: PLR0917 -- Gradio passes the components' values in order
+        self,
+        name: str | None,
+        admin: bool | None,
+        requests: str | None,
+        jobs: str | None,
+        per_minute: str | None,
+        request: gr.Request,
     ) -> tuple[Any, Html]:
         try:
             self._access.require("manage_keys", request)
             owner = self._access.key_owner(request)
             role = min(Role.ADMIN if admin else Role.USER, self._access.role(request))
-            _, text = self._access.keys.create(owner, name or "", role)
+            limits = key_limits(requests, jobs, per_minute)
+            _, text = self._access.keys.create(owner, name or "", role, limits)
         except ComfyHeadlessError as error:
             return gr.skip(), self.draw(request, notice=_notice(error))
         return "", self.draw(request, new=text)
@@ -115,6 +139,11 @@ def _row(key: ApiKey, uses: tuple[KeyUse, ...], now: float) -> dict[str, Any]:
         "name": page_text(key.name, limit=64),
         "role": key.role.title(),
         "created": f"{duration(now - key.created_at)} ago",
+        "limits": [
+            {"label": _LIMITS[name], "count": f"{count:,}"}
+            for name, count in key.limits
+            if count is not None
+        ],
         "used": f"{duration(now - uses[0].at)} ago" if uses else "",
         "uses": [
             {

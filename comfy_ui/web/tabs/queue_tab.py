@@ -133,7 +133,10 @@ class QueueTab(Tab):
         job = await self._services.jobs.job(which.job, user_id)
         if await self._services.jobs.retry_fetch(job.id, user_id):
             return _done(True)
-        return _done((await self._services.jobs.repeat(job.id, user_id, key=which.press)).id)
+        again = await self._services.jobs.repeat(
+            job.id, user_id, key=which.press, api_key=self._access.job_key(request)
+        )
+        return _done(again.id)
 
     async def _which(self, request: Request) -> tuple[str, _QueueAction]:
         user_id = self._access.require("run", request)

@@ -194,6 +194,7 @@ class GenerateHandler:
             key=draft.press,
             uploads=None if trusted else files,
             source=await self._source(entry.preset, values, user_id),
+            api_key=self._access.job_key(request),
         )
 
     async def _source(
