@@ -91,6 +91,7 @@ _WHERE = {
     "analyze_prompt": "prompts",
     "describe_image": "prompts",
     "enhance_prompt": "prompts",
+    "expand_arrays": "prompts",
     "expand_wildcards": "prompts",
     "stream_enhance": "prompts",
     "record_prompts": "telemetry",
@@ -168,6 +169,7 @@ if TYPE_CHECKING:
         analyze_prompt as analyze_prompt,
         describe_image as describe_image,
         enhance_prompt as enhance_prompt,
+        expand_arrays as expand_arrays,
         expand_wildcards as expand_wildcards,
         stream_enhance as stream_enhance,
     )

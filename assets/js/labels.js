@@ -43,7 +43,7 @@
    * @param {number} rating
    */
   async function rate(thumbs, rating) {
-    const done = await post("library/rate", { ids: thumbs.map((thumb) => Number(thumb.dataset.open)), rating });
+    const done = await post("library/rate", { ...window.comfy.those(thumbs), rating });
     for (const id of done?.ids ?? []) {
       for (const tile of $$(`.library .tile[data-item="${id}"]`)) {
         if (rating) tile.dataset.rating = String(rating);

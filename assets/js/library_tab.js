@@ -1,5 +1,5 @@
 // @ts-check
-// The Library tab: loads pages of results, groups them by day, keeps the selection.
+// The Library tab: loads pages of results, sorts them by day, opens groups, keeps the selection.
 "use strict";
 (() => {
   const { $, $$, make, toast, post, dialog, toCreate, dialogOpen, typing } = window.comfy.kit;
@@ -15,6 +15,8 @@
   /** The request in progress. @type {AbortController | null} */
   let asking = null;
   let loaded = false;
+  /** The opened group, and the list behind it. @type {{ id: string, days: Element[], next: Record<string, any> | null, top: number } | null} */
+  let group = null;
   /** The tile from which Shift selects. @type {AnyElement} */
   let anchor = null;
 
@@ -29,6 +31,7 @@
   }
   function asked() {
     if (showsDeleted()) return {};
+    if (group) return { group_id: group.id };
     const form = $(".find").elements;
     const text = [form.text.value.trim()];
     if (form.rating.value) text.push(`stars>=${form.rating.value}`);
@@ -96,6 +99,7 @@
     const found = await page(asked());
     if (!found) return;
     $(".library .days").replaceChildren();
+    $(".library .group-head").innerHTML = found.head ?? "";
     next = found.next;
     append(found.html);
     loaded = true;
@@ -265,6 +269,32 @@
     for (const name of ["star", "label", "zip", "delete", "restore", "delete-forever"]) $(`[data-do=${name}-picked]`, bar).disabled = !chosen.length;
   }
 
+  // ---- groups --------------------------------------------------------------------------------
+
+  function openGroup(id) {
+    $("#toast")?.remove(); // Undo would change the list unseen
+    unpick();
+    group = { id, days: [...$(".library .days").children], next, top: scrollY };
+    root().classList.add("in-group");
+    reload().then(() => $(".library [data-do=close-group]")?.focus({ preventScroll: true }));
+    scrollTo({ top: 0 });
+  }
+  function closeGroup() {
+    if (!group) return;
+    const { id, days, top } = group;
+    $("#toast")?.remove();
+    unpick();
+    next = group.next;
+    group = null;
+    root().classList.remove("in-group");
+    $(".library .days").replaceChildren(...days);
+    changed();
+    scrollTo({ top });
+    refresh();
+    const tile = $(`.library .tile[data-group="${id}"]`);
+    if (tile) thumbOf(tile).focus({ preventScroll: true });
+  }
+
   // ---- deleted results -----------------------------------------------------------------------
 
   /** @param {boolean} deleted */
@@ -327,7 +357,8 @@
     },
     "zip-picked"() {
       const ids = picked().map((tile) => tile.dataset.item);
-      make("a", { href: `library/zip?ids=${ids}`, download: "comfy-ui.zip" }).click();
+      const groups = picked().map((tile) => tile.dataset.group).filter(Boolean);
+      make("a", { href: `library/zip?ids=${ids}${groups.length ? `&groups=${groups}` : ""}`, download: "comfy-ui.zip" }).click();
     },
     "delete-picked"() {
       drop(picked().map(thumbOf));
@@ -337,6 +368,7 @@
       const [a, b] = picked().map(thumbOf);
       compare(a, b);
     },
+    "close-group": closeGroup,
     "to-create": toCreate,
     "clear-search"() {
       $(".find").reset();
@@ -366,9 +398,11 @@
       const tile = event.target.closest?.(".library .thumb")?.closest(".tile");
       if (!tile) return;
       const range = event.shiftKey;
-      if (!range && !event.ctrlKey && !event.metaKey && !root().classList.contains("picking")) return;
+      const picks = range || event.ctrlKey || event.metaKey || root().classList.contains("picking");
+      if (!picks && !tile.dataset.group) return;
       event.preventDefault();
       event.stopPropagation();
+      if (!picks) return openGroup(tile.dataset.group);
       if (range) pickTo(tile);
       else pick(tile);
       selectionShown();
@@ -394,6 +428,7 @@
     const all = tiles();
     const tile = event.target.closest?.(".tile");
     if (event.key === "Escape" && !$(".library .selection").hidden) return unpick();
+    if (event.key === "Escape" && group) return closeGroup();
     if (event.key === "/") {
       event.preventDefault();
       event.stopImmediatePropagation();
@@ -434,6 +469,7 @@
     const box = $(".library", element);
     if (!box) return;
     loaded = false;
+    group = null;
     seen.observe(box);
     end.observe($(".more", box));
   });

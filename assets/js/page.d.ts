@@ -113,6 +113,7 @@ interface ComfyPage {
   star(thumbs: AnyElement[], on: boolean): Promise<void>;
   drop(thumbs: AnyElement[]): Promise<void>;
   keys(event: On<KeyboardEvent>, thumb: AnyElement): boolean;
+  those(thumbs: AnyElement[]): { ids: number[]; groups: string[] };
   starred(thumb: AnyElement): boolean;
   /** The thumbnail of the result in the viewer. */
   shownThumb(): AnyElement;

@@ -1,18 +1,22 @@
 // @ts-check
-// The Queue tab: one event stream while it is visible, rows that change in place, and the actions
-// on waiting jobs.
+// The Queue tab: one event stream while it is visible, rows that change in place, groups that unfold,
+// and the actions on waiting jobs.
 "use strict";
 (() => {
   const { $, $$, make, morph, toast, post, insist, named, recall, typing, dialogOpen } = window.comfy.kit;
 
   const root = () => $(".queue");
-  /** @typedef {{ now: string[], past: string[], rows: Record<string, string>, summary: string }} QueueUpdate */
+  /** @typedef {{ now: string[], past: string[], rows: Record<string, string>, summary: string, count: number }} QueueUpdate */
   /** @type {EventSource | null} */
   let stream = null;
   /** @type {{ row: AnyElement, next: Element | null } | null} */
   let dragged = null;
   /** Idempotency keys of Try again by job, until the answer and past a double click. @type {Record<string, string>} */
   const retries = {};
+  const MEMBERS_PAGE = 25;
+  const MEMBERS_REST_MS = 1000;
+  /** The unfolded groups: how many jobs are shown, and whether their request runs or has to be repeated. @type {Map<string, { count: number, busy: boolean, stale: boolean }>} */
+  const unfolded = new Map();
 
   // ---- rows ----------------------------------------------------------------------------------
 
@@ -34,8 +38,8 @@
     for (const id of ids) {
       let row = known.get(id);
       known.delete(id);
-      if (!row) row = element(rows[id]);
-      else if (rows[id]) morph(row, element(rows[id]));
+      if (!row) row = expanded(element(rows[id]));
+      else if (rows[id]) morph(row, expanded(element(rows[id]), $(":scope > .members", row)));
       if (row === at) at = at.nextElementSibling;
       else place.insertBefore(row, at);
     }
@@ -55,10 +59,39 @@
     morph($(".summary", box), make("div", { className: "summary", innerHTML: news.summary }));
     list($(".line-now", box), news.now, kept);
     list($(".line-past", box), news.past, kept);
+    for (const id of unfolded.keys()) if (news.rows[id] || !$(`[data-job="${id}"] > .members`, box)) members(id);
     box.classList.remove("loading-first");
     box.classList.toggle("idle", !news.now.length);
     box.classList.toggle("new", !news.past.length);
-    $(".said", box).textContent = news.now.length ? `${news.now.length} of your jobs in the queue` : "No waiting jobs";
+    $(".said", box).textContent = news.count ? `${news.count} of your jobs in the queue` : "No waiting jobs";
+  }
+
+  // ---- groups --------------------------------------------------------------------------------
+
+  /** A row as it is while its group is unfolded, with a copy of the shown jobs. @param {AnyElement} row @param {AnyElement} [shown] */
+  function expanded(row, shown) {
+    if (!unfolded.has(row.dataset.job)) return row;
+    $(".unfold", row).setAttribute("aria-expanded", "true");
+    if (shown) row.append(shown.cloneNode(true));
+    return row;
+  }
+  /** Fetches the jobs of an unfolded group, once a second at most. @param {string} id */
+  async function members(id) {
+    const state = unfolded.get(id);
+    if (!state) return;
+    if (state.busy) return void (state.stale = true);
+    Object.assign(state, { busy: true, stale: false });
+    const answer = await fetch(`queue/group?${new URLSearchParams({ id, count: String(state.count) })}`).catch(() => null);
+    const row = $(`[data-job="${id}"].job-group`, root());
+    if (answer?.ok && row && unfolded.has(id)) {
+      const fresh = element(await answer.text());
+      const shown = $(":scope > .members", row);
+      shown ? morph(shown, fresh) : row.append(fresh);
+    }
+    setTimeout(() => {
+      state.busy = false;
+      if (state.stale) members(id);
+    }, MEMBERS_REST_MS);
   }
 
   // ---- stream --------------------------------------------------------------------------------
@@ -91,23 +124,50 @@
 
   const rowOf = (button) => button.closest(".job");
   const idOf = (button) => button.closest("[data-job]").dataset.job;
+  const isGroup = (row) => row.classList.contains("job-group");
+  /** The job to put another one before; of a group the first that waits. */
+  const firstJob = (row) => row?.dataset.first ?? row?.dataset.job ?? null;
+  const inLine = (row) => row.parentElement.matches(".line-now");
   let moves = Promise.resolve(); // one after the other: the last move of the user counts
   let pending = 0;
   function move(row) {
-    const next = row.nextElementSibling?.classList.contains("waits") ? row.nextElementSibling.dataset.job : null;
-    const job = row.dataset.job;
+    const next = row.nextElementSibling;
+    moveBefore(row, next?.classList.contains("waits") ? firstJob(next) : null);
+  }
+  /** @param {AnyElement} row @param {string | null} before */
+  function moveBefore(row, before) {
+    const moved = isGroup(row) ? { group: row.dataset.job } : { job: row.dataset.job };
     pending++;
     moves = moves.then(async () => {
-      const done = await post("queue/move", { job, before: next });
+      const done = await post("queue/move", { ...moved, before });
       if (done && !done.done) toast("It has already started");
       if (!--pending && !dragged && last) draw(last);
     });
   }
-  const waiting = () => $$(".line-now .job.waits");
+  const waiting = () => $$(".line-now > .job.waits");
 
   Object.assign(window.comfy.actions, {
     "cancel-job": (button) => post("queue/cancel", { job: idOf(button) }),
     "clear-queue": () => post("queue/clear", {}),
+    "cancel-group": (button) => post("queue/cancel", { group: idOf(button) }),
+    "pause-group": (button) => post("queue/pause", { group: idOf(button), paused: true }),
+    "resume-group": (button) => post("queue/pause", { group: idOf(button), paused: false }),
+    "unfold-group"(button) {
+      const id = idOf(button);
+      const open = !unfolded.has(id);
+      button.setAttribute("aria-expanded", String(open));
+      if (open) unfolded.set(id, { count: MEMBERS_PAGE, busy: false, stale: false });
+      else unfolded.delete(id);
+      if (open) members(id);
+      else $(":scope > .members", rowOf(button))?.remove();
+    },
+    "more-members"(button) {
+      const id = idOf(button);
+      const state = unfolded.get(id);
+      if (!state) return;
+      state.count += MEMBERS_PAGE;
+      members(id);
+    },
     "pause-queue": () => post("queue/pause", { paused: true }),
     "resume-queue": () => post("queue/pause", { paused: false }),
     "pause-all": () => post("queue/pause", { paused: true, everyone: true }),
@@ -115,6 +175,7 @@
     "first-job"(button) {
       const row = rowOf(button);
       const first = waiting()[0];
+      if (!inLine(row)) return firstJob(first) === row.dataset.job || moveBefore(row, firstJob(first)); // of an unfolded group
       if (first && first !== row) first.before(row);
       move(row);
     },

@@ -5,6 +5,7 @@
   const { $, $$, make, setField, toast } = window.comfy.kit;
 
   const MOST = 64; // MAX_CELLS in workflow/grid_axes.py
+  const MOST_READ = 2000; // in a dropped folder
   const AT_ONCE = 3;
   const FACES = 4;
   const hidden = (/** @type {AnyElement} */ box) => $("input[type=hidden]", box);
@@ -56,7 +57,7 @@
   }
   /** Upload several files, a job for each: in their order, without those that cannot be read. @param {AnyElement} box @param {File[]} files */
   async function uploadMany(box, files) {
-    if (files.length > MOST) return toast(`${files.length} files: the limit is ${MOST}`);
+    if (files.length > MOST) return toast(`${files.length} files are too many. A field takes ${MOST} at most.`);
     /** @type {string[]} */
     const lines = [];
     /** @type {string[]} */
@@ -87,27 +88,32 @@
   /** @param {AnyElement} box @param {File[]} files */
   function take(box, files) {
     const accept = $("input[type=file]", box).accept.replace("*", "");
-    const fitting = files.length > 1 ? files.filter((file) => file.type.startsWith(accept)) : files;
+    const fits = (/** @type {File} */ file) => files.length === 1 || file.type.startsWith(accept);
+    const fitting = files.filter(fits);
     if (!fitting.length) return files.length ? toast("No file there fits this field") : undefined;
+    const others = files.filter((file) => !fits(file) && !file.name.startsWith(".")); // .DS_Store
+    if (others.length) toast(others.length === 1 ? `Left out: ${others[0].name}` : `${others.length} files left out, such as ${others[0].name}`);
     fitting.length > 1 ? uploadMany(box, fitting) : upload(box, fitting[0]);
   }
   /** The files of dropped items, those in folders included. @param {DataTransfer} transfer @returns {Promise<File[]>} */
   async function filesOf(transfer) {
     const entries = [...transfer.items].map((item) => item.webkitGetAsEntry?.()).filter(Boolean); // before the first await
     if (!entries.some((entry) => /** @type {any} */ (entry).isDirectory)) return [...transfer.files];
-    /** @param {any} entry @returns {Promise<File[]>} */
+    /** @type {{ path: string, file: File }[]} */
+    const all = [];
+    /** @param {any} entry @returns {Promise<void>} */
     const read = async (entry) => {
-      if (entry.isFile) return [await new Promise((done, fail) => entry.file(done, fail))];
+      if (all.length >= MOST_READ) throw new Error(`The folder has more than ${MOST_READ} files. Drop a smaller one.`);
+      if (entry.isFile) return void all.push({ path: entry.fullPath, file: await new Promise((done, fail) => entry.file(done, fail)) });
       const reader = entry.createReader();
-      const files = [];
       for (;;) {
         const some = await new Promise((done, fail) => reader.readEntries(done, fail)); // 100 at a time
-        if (!some.length) return files;
-        for (const one of some) files.push(...(await read(one)));
+        if (!some.length) return;
+        for (const one of some) await read(one);
       }
     };
-    const all = (await Promise.all(entries.map(read))).flat();
-    return all.sort((one, other) => one.name.localeCompare(other.name, undefined, { numeric: true }));
+    for (const entry of entries) await read(entry);
+    return all.sort((one, other) => one.path.localeCompare(other.path, undefined, { numeric: true })).map(({ file }) => file);
   }
 
   window.comfy.actions["clear-upload"] = (button) => {
@@ -136,7 +142,7 @@
       const box = event.target.closest?.(".upload");
       if (!box || !event.dataTransfer?.types.includes("Files")) return;
       event.preventDefault();
-      if (name === "drop") filesOf(event.dataTransfer).then((files) => take(box, files));
+      if (name === "drop") filesOf(event.dataTransfer).then((files) => take(box, files), (error) => toast(error.message));
     });
   }
 })();

@@ -131,14 +131,18 @@
     recall({ item: thumb.dataset.open, what });
   }
 
-  const ids = (thumbs) => thumbs.map((thumb) => Number(thumb.dataset.open));
+  /** The results, and the groups that they are the covers of. */
+  const those = (thumbs) => ({
+    ids: thumbs.map((thumb) => Number(thumb.dataset.open)),
+    groups: thumbs.map((thumb) => thumb.closest(".tile.folded")?.dataset.group).filter(Boolean),
+  });
 
   /**
    * @param {AnyElement[]} thumbs
    * @param {boolean} on
    */
   async function star(thumbs, on) {
-    if (!(await post("library/star", { ids: ids(thumbs), starred: on }))) return;
+    if (!(await post("library/star", { ...those(thumbs), starred: on }))) return;
     for (const thumb of thumbs) {
       for (const same of $$(`[data-open="${thumb.dataset.open}"]`)) {
         $(".mark-star", same.closest(".tile") ?? same)?.setAttribute("aria-pressed", String(on));
@@ -152,7 +156,7 @@
 
   /** Delete results; Undo puts them back where they were. @param {AnyElement[]} thumbs */
   async function drop(thumbs) {
-    const done = await post("library/delete", { ids: ids(thumbs) });
+    const done = await post("library/delete", those(thumbs));
     if (!done) return;
     const places = thumbs.map((thumb) => {
       const tile = thumb.closest(".tile") ?? thumb;

@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 import asyncio
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import GenerationError, JobLostError
@@ -18,7 +19,7 @@ from .progress_display import ProgressDisplay
 
 if TYPE_CHECKING:
     from ..client import AsyncResult, ComfyWSClient
-    from ..protocol.queue_and_history import HistoryEntry
+    from ..protocol.queue_and_history import HistoryEntry, QueueAnswer, QueueSnapshot
 
 _PROMPT_CHARACTERS = 50
 
@@ -30,13 +31,13 @@ def jobs(arguments: argparse.Namespace, settings: Settings) -> int:
         async with connect(settings) as client:
             queue = await client.queue()
             ended = await client.recent(max_items=arguments.limit)
-        listed = [_row(id_, "running", job.graph) for id_, job in queue.running.items()]
+        listed = [_row(id_, "running", job) for id_, job in queue.running.items()]
         listed += [
-            {**_row(id_, "pending", job.graph), "queue_position": job.position}
+            {**_row(id_, "pending", job), "queue_position": job.position}
             for id_, job in queue.pending.items()
         ]
         return listed + [
-            {**_row(id_, _state(entry), entry.graph), "seconds": entry.seconds}
+            {**_row(id_, _state(entry), entry), "seconds": entry.seconds}
             for id_, entry in reversed(ended.items())
         ]
 
@@ -49,7 +50,7 @@ def jobs(arguments: argparse.Namespace, settings: Settings) -> int:
 
 
 def cancel(arguments: argparse.Namespace, settings: Settings) -> int:
-    """Cancel jobs, pending or running; 5 if one is unknown, had already ended or still runs."""
+    """Cancel jobs or groups, pending or running; 5 if one is unknown, has ended or still runs."""
 
     async def stop(client: ComfyWSClient, prompt_id: str, place: str) -> str:
         if place == "absent" and await client.history(prompt_id) is None:
@@ -57,22 +58,23 @@ def cancel(arguments: argparse.Namespace, settings: Settings) -> int:
         stopped = place != "absent" and await client.cancel(prompt_id)
         return "cancelled" if stopped else "not cancelled: it has ended"
 
-    async def work() -> list[str]:
+    async def work() -> dict[str, str]:
         outcomes: dict[str, str] = {}
         async with connect(settings) as client:
             queue = await client.queue()
-            places = {each: queue.answer(each).place for each in arguments.prompt_id}
+            named = [id_ for each in arguments.prompt_id for id_ in _members(queue, each)]
+            places = {each: queue.answer(each).place for each in named}
             # Pending jobs first, or one starts when the running one ends.
             for pending in (True, False):
                 ids = [each for each, place in places.items() if (place == "pending") is pending]
                 stopped = await asyncio.gather(*(stop(client, each, places[each]) for each in ids))
                 outcomes.update(zip(ids, stopped, strict=True))
-        return [outcomes[each] for each in arguments.prompt_id]
+        return {each: outcomes[each] for each in places}
 
     outcomes = asyncio.run(work())
-    for prompt_id, outcome in zip(arguments.prompt_id, outcomes, strict=True):
+    for prompt_id, outcome in outcomes.items():
         print(f"{prompt_id}  {outcome}")
-    return ExitStatus.DONE if {*outcomes} == {"cancelled"} else ExitStatus.JOB_FAILED
+    return ExitStatus.DONE if {*outcomes.values()} == {"cancelled"} else ExitStatus.JOB_FAILED
 
 
 def resume(arguments: argparse.Namespace, settings: Settings) -> int:
@@ -105,26 +107,24 @@ def fetch(arguments: argparse.Namespace, settings: Settings) -> int:
     return _save_result(arguments, settings, ended)
 
 
-async def save_and_print(
-    result: AsyncResult, arguments: argparse.Namespace, **details: Any
-) -> None:
-    """Save the files of a result, and print their paths and its texts, or all as JSON."""
-    saved = await result.save(arguments.output)
-    if arguments.json:
-        print_json(
-            {
-                "prompt_id": result.prompt_id,
-                "seconds": result.seconds,
-                "cached": result.cached,
-                "seed": result.seed,
-                "files": [str(path) for path in saved],
-                "texts": list(result.texts),
-                **details,
-            }
-        )
-    else:
-        for line in [*map(str, saved), *result.texts]:
-            print(line)
+async def save_result(result: AsyncResult, output: Path, **details: Any) -> dict[str, Any]:
+    """Save the files of a result; return what to print of it."""
+    saved = await result.save(output)
+    return {
+        "prompt_id": result.prompt_id,
+        "seconds": result.seconds,
+        "cached": result.cached,
+        "seed": result.seed,
+        "files": [str(path) for path in saved],
+        "texts": list(result.texts),
+        **details,
+    }
+
+
+def print_saved(report: Mapping[str, Any]) -> None:
+    """Print the paths and texts of a result."""
+    for line in (*report["files"], *report["texts"]):
+        print(line)
 
 
 def display_for(arguments: argparse.Namespace) -> ProgressDisplay:
@@ -152,15 +152,28 @@ def _save_result(
                 raise
             finally:
                 display.close()
-            await save_and_print(result, arguments)
+            report = await save_result(result, arguments.output)
+        print_json(report) if arguments.json else print_saved(report)
 
     asyncio.run(work())
     return 0
 
 
-def _row(prompt_id: str, state: str, graph: Any) -> dict[str, Any]:
-    prompt, seed = prompt_of_graph(graph or {})
-    return {"prompt_id": prompt_id, "state": state, "prompt": prompt or None, "seed": seed}
+def _members(queue: QueueSnapshot, name: str) -> list[str]:
+    """Return the unfinished jobs of a group, or the name if it is none of a group."""
+    jobs = {**queue.running, **queue.pending}
+    return [id_ for id_, job in jobs.items() if job.group_id == name] or [name]
+
+
+def _row(prompt_id: str, state: str, job: QueueAnswer | HistoryEntry) -> dict[str, Any]:
+    prompt, seed = prompt_of_graph(job.graph or {})
+    return {
+        "prompt_id": prompt_id,
+        "state": state,
+        "prompt": prompt or None,
+        "seed": seed,
+        "group": job.group_id,
+    }
 
 
 def _cells(row: dict[str, Any]) -> tuple[str, ...]:
@@ -170,7 +183,8 @@ def _cells(row: dict[str, Any]) -> tuple[str, ...]:
     elif row.get("seconds") is not None:
         detail = f"{row['seconds']:.1f} s"
     prompt = " ".join((row["prompt"] or "").split())
-    return row["prompt_id"], row["state"], detail, prompt[:_PROMPT_CHARACTERS]
+    group = f"group {row['group']}" if row["group"] else ""
+    return row["prompt_id"], row["state"], detail, prompt[:_PROMPT_CHARACTERS], group
 
 
 def _state(entry: HistoryEntry) -> str:

@@ -182,7 +182,7 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--json", action="store_true", help="print the jobs as JSON")
 
     sub = add("cancel", job_commands.cancel, "Cancel jobs, pending or running.")
-    sub.add_argument("prompt_id", nargs="+")
+    sub.add_argument("prompt_id", nargs="+", help="ids of jobs or groups, see jobs")
 
     sub = add("resume", job_commands.resume, "Wait for a job again and save its output files.")
     sub.add_argument("prompt_id")

@@ -9,19 +9,29 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 from uuid import uuid4
 
-from ..errors import ValidationError
+from ..errors import ComfyHeadlessError, GenerationFailedError, ValidationError
+from ..protocol.queue_and_history import GROUP_KEY
 from ..settings import Settings
-from .command_support import connect, open_source, own_presets
-from .job_commands import display_for, save_and_print
+from .command_support import connect, open_source, own_presets, print_json
+from .exit_status import ExitStatus, status_of
+from .job_commands import display_for, print_saved, save_result
 
 if TYPE_CHECKING:
     from ..client import ComfyWSClient
     from ..workflow.controls import Control
     from ..workflow.prepare import PreparedGraph
     from ..workflow.presets.schema import Param
+
+
+class _PreparedJob(NamedTuple):
+    """A graph to run, and what its wildcards were expanded to."""
+
+    prompt_id: str
+    prepared: PreparedGraph
+    chosen: dict[str, Any]
 
 
 def run(arguments: argparse.Namespace, settings: Settings) -> int:
@@ -43,52 +53,104 @@ def run(arguments: argparse.Namespace, settings: Settings) -> int:
 
     check_folder(arguments.output)
 
-    async def work() -> None:
+    async def work() -> int:
         async with connect(settings) as client:
-            prepared, chosen = await _prepare(client, arguments.workflow, values, settings)
-            if not arguments.partial:
-                prepared.require_runnable()
-            for notice in prepared.notices:
-                print(notice, file=sys.stderr)
-            for name, value in chosen.items():
-                print(f"{name}: {value}", file=sys.stderr)
-            display = display_for(arguments)
-            prompt_id = arguments.prompt_id or str(uuid4())  # so that Ctrl+C can cancel at once
-            try:
-                await client.queue_prompt(
-                    prepared.graph, prompt_id=prompt_id, strict=not arguments.partial
-                )
-                result = await client.wait_for_completion(
-                    prompt_id, on_progress=display, timeout=arguments.timeout
-                )
-            except asyncio.CancelledError:  # Ctrl+C
-                display.close()
-                print("Cancelling …", file=sys.stderr)
-                await client.cancel(prompt_id)
-                raise
-            finally:
-                display.close()
-            await save_and_print(result, arguments, chosen=chosen, notices=list(prepared.notices))
+            jobs = await _prepare(client, arguments, values, settings)
+            _print_notices(jobs)
+            return await _run_all(client, jobs, arguments)
 
-    asyncio.run(work())
-    return 0
+    return asyncio.run(work())
+
+
+def _print_notices(jobs: Sequence[_PreparedJob]) -> None:
+    lines = dict.fromkeys(notice for job in jobs for notice in job.prepared.notices)
+    for job in jobs:
+        lines |= dict.fromkeys(f"{name}: {value}" for name, value in job.chosen.items())
+    for line in lines:
+        print(line, file=sys.stderr)
+
+
+async def _run_all(
+    client: ComfyWSClient, jobs: Sequence[_PreparedJob], arguments: argparse.Namespace
+) -> int:
+    """Queue all jobs, then save the results in order. One that fails does not end the others."""
+    status = ExitStatus.DONE
+    reports: list[dict[str, Any]] = []
+    unfinished = [job.prompt_id for job in jobs]  # from the start: Ctrl+C can cancel at once
+    try:
+        await _queue_all(client, jobs, strict=not arguments.partial)
+        for job in jobs:
+            try:
+                report = await _result(client, job, arguments)
+            except GenerationFailedError as error:
+                if len(jobs) == 1:
+                    raise
+                print(f"error: {job.prompt_id}: {error}", file=sys.stderr)
+                status = status_of(error)
+            else:
+                reports.append(report)
+                if not arguments.json:
+                    print_saved(report)
+            unfinished.remove(job.prompt_id)
+    except asyncio.CancelledError:  # Ctrl+C
+        print("Cancelling …", file=sys.stderr)
+        for prompt_id in reversed(unfinished):
+            await client.cancel(prompt_id)
+        raise
+    if arguments.json:
+        print_json(reports if len(jobs) > 1 else reports[0])
+    return status
+
+
+async def _queue_all(client: ComfyWSClient, jobs: Sequence[_PreparedJob], *, strict: bool) -> None:
+    """Queue all jobs or none; several as a group."""
+    extra_data = {GROUP_KEY: str(uuid4())} if len(jobs) > 1 else None
+    for number, job in enumerate(jobs):
+        try:
+            await client.queue_prompt(
+                job.prepared.graph, prompt_id=job.prompt_id, strict=strict, extra_data=extra_data
+            )
+        except ComfyHeadlessError:
+            for queued in reversed(jobs[:number]):
+                await client.cancel(queued.prompt_id)
+            raise
+
+
+async def _result(
+    client: ComfyWSClient, job: _PreparedJob, arguments: argparse.Namespace
+) -> dict[str, Any]:
+    """Wait for a job and save its files; return what to print."""
+    display = display_for(arguments)
+    try:
+        result = await client.wait_for_completion(
+            job.prompt_id, on_progress=display, timeout=arguments.timeout
+        )
+    finally:
+        display.close()
+    return await save_result(
+        result, arguments.output, chosen=job.chosen, notices=list(job.prepared.notices)
+    )
 
 
 async def _prepare(
-    client: ComfyWSClient, name: str, values: Mapping[str, Any], settings: Settings
-) -> tuple[PreparedGraph, dict[str, Any]]:
-    """The graph of a preset or a workflow file, and what its wildcards were expanded to.
+    client: ComfyWSClient,
+    arguments: argparse.Namespace,
+    values: Mapping[str, Any],
+    settings: Settings,
+) -> list[_PreparedJob]:
+    """Return a job for each combination of the arrays in prompts, all with the same seed.
 
     Local files among ``values`` are uploaded.
     """
     from ..client import UploadedFile
     from ..workflow.conditioning.picture_values import PICTURE_VALUES, pictures_in, read_entries
-    from ..workflow.prepare import file_values, prepare, settable_values
+    from ..workflow.prepare import file_values, prepare, prompt_values, settable_values
+    from ..workflow.prompt_arrays import prompt_arrays
     from ..workflow.wildcards import WildcardFolder
 
     registry = await client.object_info()
     presets = await asyncio.to_thread(own_presets, settings)
-    source = await asyncio.to_thread(open_source, name, presets)
+    source = await asyncio.to_thread(open_source, arguments.workflow, presets)
     prepared_values = dict(values)
     own_values = {name: value for name, value in values.items() if name not in PICTURE_VALUES}
     for file_name in await asyncio.to_thread(file_values, source, own_values, registry):
@@ -99,21 +161,45 @@ async def _prepare(
             entry["image"] = await _uploaded(client, entry["image"])
         prepared_values[key] = entries
     settables = settable_values(source, registry, presets=presets)
-    prepared = await asyncio.to_thread(
-        prepare,
-        source,
-        prepared_values,
-        presets=presets,
-        object_info=[registry],
-        wildcards=WildcardFolder(settings.wildcards_dir),
-        uploads={
-            value
-            for value in (*prepared_values.values(), *pictures_in(prepared_values))
-            if isinstance(value, UploadedFile)
-        },
-        now=datetime.now().astimezone(),
-    )
-    return prepared, _chosen(prepared, settables, values)
+    arrays = [n for n, v in own_values.items() if isinstance(v, str) and prompt_arrays(v)]
+    prompts = prompt_values(source, arrays, registry) if arrays else set()
+    expanded = _expanded(prepared_values, settables, [name for name in arrays if name in prompts])
+    if len(expanded) > 1 and arguments.prompt_id is not None:
+        raise ValidationError(f"--prompt-id names one job, and this prompt makes {len(expanded)}.")
+    jobs = []
+    now = datetime.now().astimezone()
+    for each in expanded:
+        files = (*each.values(), *pictures_in(each))
+        prepared = await asyncio.to_thread(
+            prepare,
+            source,
+            each,
+            presets=presets,
+            object_info=[registry],
+            wildcards=WildcardFolder(settings.wildcards_dir),
+            uploads={value for value in files if isinstance(value, UploadedFile)},
+            now=now,
+        )
+        if not arguments.partial:
+            prepared.require_runnable()
+        prompt_id = arguments.prompt_id or str(uuid4())
+        jobs.append(_PreparedJob(prompt_id, prepared, _chosen(prepared, settables, each)))
+    return jobs
+
+
+def _expanded(
+    values: Mapping[str, Any], settables: Iterable[Param | Control], prompts: Sequence[str]
+) -> list[dict[str, Any]]:
+    """The values of each job that the arrays in prompts stand for; all have one seed."""
+    from ..workflow.fields.numbers import random_seed
+    from ..workflow.prompt_arrays import expand_array_values
+
+    expanded = expand_array_values(values, prompts)
+    seed = next((settable.id for settable in settables if settable.role == "seed"), None)
+    if len(expanded) > 1 and seed is not None and values.get(seed, -1) in (-1, ""):
+        shared = random_seed()
+        expanded = [{**each, seed: shared} for each in expanded]
+    return expanded
 
 
 async def _uploaded(client: ComfyWSClient, name: object) -> str:

@@ -6,6 +6,7 @@ built-in rules need neither a model nor the network.
 
 from __future__ import annotations
 
+from ..workflow.prompt_arrays import expand_arrays
 from ..workflow.wildcards import (
     ExpandedValues,
     Expansion,
@@ -48,6 +49,7 @@ __all__ = [
     "describe_image",
     "differences",
     "enhance_prompt",
+    "expand_arrays",
     "expand_values",
     "expand_wildcards",
     "find_model",

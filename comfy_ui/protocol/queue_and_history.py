@@ -9,13 +9,16 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from comfy_ui.errors import ComfyUIConnectionError
 
 from .frames import read_message
 from .graph_cost import ancestors, plan_graph
 from .messages import ExecutionError, ExecutionInterrupted, ExecutionSuccess
+
+GROUP_KEY: Final = "comfy_ui_group"
+"""The key in a job's extra data whose value the jobs of a group have in common."""
 
 Ending = ExecutionSuccess | ExecutionError | ExecutionInterrupted
 
@@ -24,7 +27,8 @@ Ending = ExecutionSuccess | ExecutionError | ExecutionInterrupted
 class QueueAnswer:
     """The place of one job in the queue. ``position`` is 1 for the next, of ``size`` waiting.
 
-    ``graph`` and ``output_nodes`` are what the server runs; None if it did not say.
+    ``graph`` and ``output_nodes`` are what the server runs; None if it did not say. ``group_id`` is
+    the value of :data:`GROUP_KEY` in the job's extra data.
     """
 
     place: Literal["running", "pending", "absent"]
@@ -32,6 +36,7 @@ class QueueAnswer:
     size: int | None = None
     graph: Mapping[str, Any] | None = field(default=None, repr=False)
     output_nodes: tuple[str, ...] | None = None
+    group_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +56,8 @@ class QueueSnapshot:
 class HistoryEntry:
     """How a job ended. ``outputs`` are those of its own run, by node.
 
-    ``seconds`` is the duration by the server's clock; None if it kept none.
+    ``seconds`` is the duration by the server's clock; None if it kept none. ``group_id`` is as in
+    :class:`QueueAnswer`.
     """
 
     ending: Ending
@@ -60,6 +66,7 @@ class HistoryEntry:
     seconds: float | None = None
     graph: Mapping[str, Any] | None = field(default=None, repr=False)
     output_nodes: tuple[str, ...] | None = None
+    group_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +130,7 @@ def read_history(body: Any, prompt_id: str) -> HistoryAnswer:
             seconds=_seconds(messages),
             graph=graph,
             output_nodes=output_nodes,
+            group_id=_group_id(prompt) if isinstance(prompt, list) else None,
         )
     )
 
@@ -171,7 +179,7 @@ def _queue_answer(
     size: int | None = None,
 ) -> QueueAnswer:
     graph, output_nodes = _graph_and_outputs(item)
-    return QueueAnswer(place, position, size, graph, output_nodes)
+    return QueueAnswer(place, position, size, graph, output_nodes, _group_id(item))
 
 
 def _graph_and_outputs(
@@ -181,6 +189,11 @@ def _graph_and_outputs(
     graph = item[2] if len(item) > 2 and _is(item[2]) else None
     ids = item[4] if len(item) > 4 and isinstance(item[4], list) else None
     return graph, None if ids is None else tuple(id_ for id_ in ids if isinstance(id_, str))
+
+
+def _group_id(item: list[Any]) -> str | None:
+    group_id = _mapping(item[3] if len(item) > 3 else None).get(GROUP_KEY)
+    return group_id if isinstance(group_id, str) else None
 
 
 def _seconds(messages: list[Any]) -> float | None:

@@ -36,6 +36,7 @@ from .presets.graph_builder import build_graph
 from .presets.preset_from_workflow import models_of
 from .presets.preset_store import Presets
 from .presets.schema import ModelRequirement, Param, Preset
+from .prompt_arrays import prompt_arrays
 from .wildcards import PROMPT_ROLES, ExpandedValues, expand_values, has_wildcards
 
 __all__ = [
@@ -43,6 +44,7 @@ __all__ = [
     "Source",
     "file_values",
     "prepare",
+    "prompt_values",
     "settable_values",
     "source_problems",
     "value_notices",
@@ -144,6 +146,7 @@ def value_notices(preset: Preset, values: Mapping[str, Any]) -> list[str]:
     return [
         *rounding_notices(preset, values),
         *_negative_tags(preset.params, values, preset.graph),
+        *_array_notices(preset.params, values),
     ]
 
 
@@ -170,16 +173,34 @@ def file_values(
     Raises:
         ValidationError: a name is unknown or ambiguous.
     """
+    return _values_with_roles(source, names, object_info, FILE_ROLES)
+
+
+def prompt_values(
+    source: Preset | Workflow, names: Iterable[str], object_info: NodeRegistry
+) -> set[str]:
+    """Return those of the names of values that are prompts, positive or negative.
+
+    Raises:
+        ValidationError: a name is unknown or ambiguous.
+    """
+    return _values_with_roles(source, names, object_info, PROMPT_ROLES)
+
+
+def _values_with_roles(
+    source: Preset | Workflow,
+    names: Iterable[str],
+    object_info: NodeRegistry,
+    roles: Container[str],
+) -> set[str]:
     if isinstance(source, Workflow) and source.preset is not None:
         source = source.preset
     if isinstance(source, Preset):
-        return {one.id for one in source.params if one.role in FILE_ROLES} & {*names}
+        return {one.id for one in source.params if one.role in roles} & {*names}
     graph = source.to_graph(object_info)
     controls = find_controls(graph, object_info, source.editor)
     return {
-        name
-        for name in names
-        if named_values(graph, controls, {name: None})[0][0].role in FILE_ROLES
+        name for name in names if named_values(graph, controls, {name: None})[0][0].role in roles
     }
 
 
@@ -265,7 +286,10 @@ def _build(
         texts.templates,
         editor=source.editor,
         controls=(*settables,),
-        notices=(*_negative_tags(settables, expanded.values, graph),),
+        notices=(
+            *_negative_tags(settables, expanded.values, graph),
+            *_array_notices(settables, expanded.values),
+        ),
     )
 
 
@@ -344,6 +368,16 @@ def _negative_tags(
     if not names:
         return []
     return [f"LoRA tags have no effect in the negative prompt: {', '.join(names)}."]
+
+
+def _array_notices(settables: Iterable[Param | Control], values: Mapping[str, Any]) -> list[str]:
+    """Name the arrays in prompts: one job cannot stand for several."""
+    texts = [str(values.get(name) or "") for name in _prompt_names(settables, PROMPT_ROLES)]
+    sources = dict.fromkeys(array.source for text in texts for array in prompt_arrays(text))
+    return [
+        f"{source} is sent as text; expand_arrays() makes a prompt of each entry."
+        for source in sources
+    ]
 
 
 def _prompt_names(settables: Iterable[Param | Control], roles: Container[str]) -> list[str]:

@@ -15,6 +15,34 @@ from tests.browser.support import choose, generate, set_field, slowly
 
 pytestmark = pytest.mark.browser
 
+DROP_FOLDER_JS = """async (files) => {
+  const canvas = Object.assign(document.createElement('canvas'), {width: 64, height: 64});
+  const picture = await new Promise((done) => canvas.toBlob(done, 'image/png'));
+  const entries = (folder) => {
+    const inside = Object.keys(files).filter((path) => path.startsWith(folder));
+    const names = new Set(inside.map((path) => path.slice(folder.length).split('/')[0]));
+    return [...names].map((name) => entry(folder + name));
+  };
+  const entry = (path) => {
+    const isFile = path in files;
+    const about = {isFile, isDirectory: !isFile, fullPath: `/shots/${path}`};
+    if (!isFile) return {...about, createReader: () => reader(`${path}/`)};
+    const file = new File([picture], path.split('/').at(-1), {type: files[path]});
+    return {...about, file: (done) => done(file)};
+  };
+  const reader = (folder) => {
+    const rest = entries(folder);
+    return {readEntries: (done) => done(rest.splice(0, 100))};
+  };
+  const root = {isDirectory: true, fullPath: '/shots', createReader: () => reader('')};
+  const items = [{webkitGetAsEntry: () => root}];
+  const dataTransfer = {types: ['Files'], files: [], items};
+  const drop = new Event('drop', {bubbles: true, cancelable: true});
+  Object.assign(drop, {dataTransfer});
+  document.querySelector('form.settings .upload').dispatchEvent(drop);
+}"""
+"""Drop a folder with files, their types by path, as browsers do: 100 entries at a time."""
+
 WATCH_JS = """() => {
   window.seen = {percent: [], previews: new Set(), phases: []};
   new MutationObserver(() => {
@@ -370,6 +398,23 @@ def test_upload_invalid_image_is_refused(page: Any, tmp_path: Path) -> None:
     assert page.locator("#results .thumb[title='each of the files']").count() == 3
     page.reload()
     page.wait_for_selector(".upload.filled.many :text('2 files, a job for each')")
+
+    # A dropped folder: its images and those of its folders, by path; a note names the others.
+    drop = f"({DROP_FOLDER_JS})"
+    page.evaluate(
+        f"{drop}({{'10.png': 'image/png', 'b/3.png': 'image/png', '2.png': 'image/png',"
+        " 'b/notes.txt': 'text/plain', '.hidden': ''}})"
+    )
+    page.wait_for_selector(".upload.filled.many :text('3 files, a job for each')")
+    page.wait_for_selector("#toast:has-text('Left out: notes.txt')")
+    lines = page.input_value("form.settings input[type=hidden][name=image]").splitlines()
+    assert [line.partition("\t")[2] for line in lines] == ["2.png", "10.png", "3.png"]
+    many = "Object.fromEntries([...Array({}).keys()].map((n) => [`${{n}}.png`, 'image/png']))"
+    page.evaluate(f"{drop}({many.format(65)})")
+    page.wait_for_selector("#toast:has-text('65 files are too many. A field takes 64 at most.')")
+    page.evaluate(f"{drop}({many.format(2001)})")
+    page.wait_for_selector("#toast:has-text('more than 2000 files')")
+    page.wait_for_selector(".upload.filled.many :text('3 files, a job for each')")
 
 
 def test_picker_keyboard_searches_walks_and_picks(page: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from typing import Any
 
 import pytest
@@ -28,8 +29,16 @@ def test_grid_dialog_counts_results_and_creates_a_contact_sheet(page: Any) -> No
     page.wait_for_selector("#grid .counted:has-text('2 × 2 = 4 results')")
     page.click("#grid .primary")
     page.get_by_role("tab", name="Queue").click()
-    page.wait_for_selector(".line-now .job:has-text('Grid 4 of 4'):has-text('2 · blue')")
-    page.wait_for_selector(".line-past .job .thumb[data-name='grid-steps-prompt.webp']")
+    page.click(".line-now > .job-group:has-text('red kite') .unfold")
+    page.wait_for_selector(".job-group .members .job:has-text('Grid 4 of 4'):has-text('2 · blue')")
+    done = ".line-past > .job-group:has-text('4 of 4 done')"
+    page.wait_for_selector(f"{done} .thumb[data-name='grid-steps-prompt.webp']")
+    with page.expect_download() as download:
+        page.click(f"{done} >> nth=0 >> a[download]")
+    with zipfile.ZipFile(download.value.path()) as archive:
+        names = archive.namelist()
+    assert len(names) == 5
+    assert "grid-steps-prompt.webp" in names
     page.get_by_role("tab", name="Create").click()
     sheet = "#results .thumb[data-name='grid-steps-prompt.webp']"
     page.wait_for_selector(sheet)
@@ -38,7 +47,17 @@ def test_grid_dialog_counts_results_and_creates_a_contact_sheet(page: Any) -> No
     titles = page.eval_on_selector_all("#results .thumb", "all => all.map((e) => e.title)")
     assert [title.split()[1] for title in titles[1:5]] == ["blue", "blue", "red", "red"]
     page.get_by_role("tab", name="Library").click()
-    page.wait_for_selector(".library .thumb[data-name='grid-steps-prompt.webp']")
+    tile = ".library .tile.folded:has(.thumb[data-name='grid-steps-prompt.webp'])"
+    page.wait_for_selector(f"{tile} .count:has-text('4')")
+    page.click(f"{tile} .thumb >> nth=0")
+    page.wait_for_selector(".library .group-head:has-text('4 results')")
+    page.wait_for_function("document.querySelectorAll('.library .tile').length === 5")
+    page.click(".library .tile .thumb >> nth=1")
+    page.wait_for_selector("#viewer .detail:has-text('kite')")
+    page.keyboard.press("Escape")
+    page.wait_for_selector("#viewer", state="detached")
+    page.keyboard.press("Escape")
+    page.wait_for_selector(tile)
 
 
 def test_grid_dialog_closed_leaves_a_single_job_request(page: Any) -> None:

@@ -141,6 +141,37 @@ def test_queue_pause_holds_waiting_jobs_until_resumed(full_queue: Any) -> None:
     full_queue.wait_for_selector(".line-past .job.succeeded:has-text('a')")
 
 
+def test_queue_group_is_one_row_that_unfolds_pauses_and_cancels(
+    person: Callable[..., Any], painter: Any
+) -> None:
+    page = person()
+    with support.slowly(painter):
+        generate(page, "[[red, green, blue]] kites", steps=100)
+        generate(page, "beside the group", steps=100)
+        page.get_by_role("tab", name="Queue").click()
+        group = ".line-now > .job-group:has-text('red kites')"
+        page.wait_for_selector(f"{group}:has-text('0 of 3 done')")
+        page.wait_for_function("document.querySelectorAll('.line-now > .job').length === 2")
+        page.click(f"{group} .unfold")
+        page.wait_for_selector(f"{group} .members .job:has-text('Grid 3 of 3'):has-text('blue')")
+        assert page.locator(f"{group} .members > .job").count() == 3
+        page.locator(f"{group} [data-do=pause-group]").click()
+        page.wait_for_selector(f"{group} [data-do=resume-group]")
+        page.wait_for_function(
+            "document.querySelectorAll('.members .waits .phase').length === 2 &&"
+            "[...document.querySelectorAll('.members .waits .phase')]"
+            ".every((e) => e.textContent.trim() === 'Paused')"
+        )
+        page.locator(f"{group} .members .job.running [data-do=cancel-job]").click()
+        page.wait_for_selector(".line-now > .job.running:has-text('beside the group')")
+        page.reload()
+        page.get_by_role("tab", name="Queue").click()
+        page.wait_for_selector(f"{group} .phase:has-text('Paused')")
+        page.locator(f"{group} [data-do=cancel-group]").click()
+        page.wait_for_selector(".line-past > .job-group.cancelled:has-text('red kites')")
+        stop_all(page)
+
+
 def test_generate_menu_repeats_until_stopped(person: Callable[..., Any]) -> None:
     page = person()
     page.fill("#prompt textarea", "again")

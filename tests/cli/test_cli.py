@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 import trustme
@@ -112,6 +113,29 @@ def test_run_preset_saves_the_output_files(engine, tmp_path: Path, capsys) -> No
         graph = json.loads(picture.text["prompt"])
     assert [n["inputs"]["seed"] for n in graph.values() if "seed" in n["inputs"]] == [5]
     assert path.parent == out
+
+
+def test_run_prompt_with_an_array_saves_a_result_of_each_entry(
+    engine, tmp_path: Path, capsys
+) -> None:
+    out = str(tmp_path / "out")
+    command = ["run", "sd15", "[[red, green]] fox", "--set", "steps=1", "--comfyui", engine.url]
+    assert run([*command, "-o", out, "--json", "--quiet"]) == 0
+    results = json.loads(capsys.readouterr().out)
+    texts = []
+    for result in results:
+        (path,) = result["files"]
+        with Image.open(path) as picture:
+            texts.append(picture.text["prompt"])
+    assert "red fox" in texts[0]
+    assert "green fox" in texts[1]
+    assert len({result["seed"] for result in results}) == 1
+    assert run(["jobs", "--json", "--comfyui", engine.url]) == 0
+    listed = {job["prompt_id"]: job["group"] for job in json.loads(capsys.readouterr().out)}
+    (group,) = {listed[result["prompt_id"]] for result in results}
+    assert group
+    prompt_id = ["--prompt-id", str(uuid4())]
+    assert run([*command, "-o", out, *prompt_id]) == ExitStatus.INVALID
 
 
 def test_run_rounded_size_is_said(engine, tmp_path, capsys) -> None:

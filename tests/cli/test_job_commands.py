@@ -44,6 +44,19 @@ def test_jobs_lists_states_and_cancel_stops_them(sleepy: DemoServer, capsys) -> 
         assert states == {ended: "succeeded", running: "cancelled"}  # ComfyUI forgets pending ones
 
 
+def test_cancel_group_stops_its_jobs_alone(sleepy: DemoServer, capsys) -> None:
+    group = {"comfy_ui_group": "g"}
+    with ComfyClient() as client:
+        ids = [client.queue_prompt(sleeper(color=n), extra_data=group) for n in (1, 2)]
+        other = client.queue_prompt(sleeper(color=3))
+        assert run(["jobs"]) == 0
+        assert capsys.readouterr().out.count("group g") == 2
+        assert run(["cancel", "g"]) == 0
+        outcomes = dict(line.split("  ") for line in capsys.readouterr().out.splitlines())
+        assert outcomes == dict.fromkeys(ids, "cancelled")
+        assert run(["cancel", other]) == 0
+
+
 def test_cancel_job_unknown_to_the_server_fails_and_says_so(sleepy: DemoServer, capsys) -> None:
     prompt_id = str(uuid4())
     assert run(["cancel", prompt_id]) == ExitStatus.JOB_FAILED

@@ -119,6 +119,18 @@ def test_sdk_generates_a_batch_that_is_one_job_in_the_library(app: App, sdk: ope
     assert job_id in app.http.get("/library").text, "the job is in the library like any other"
 
 
+@pytest.mark.slow
+def test_sdk_prompt_with_an_array_makes_an_image_of_each_entry(sdk: openai.OpenAI) -> None:
+    response = sdk.images.generate(
+        model="sd15",
+        prompt="[[red, green]] harbor",
+        size="256x256",
+        extra_body={"x_comfy_ui": FAST},
+    )
+    assert response.data is not None
+    assert [image.revised_prompt for image in response.data] == ["red harbor", "green harbor"]
+
+
 async def test_async_sdk_generates_without_a_model_or_size(app: App) -> None:
     http = httpx.AsyncClient(trust_env=False, timeout=30)
     async with openai.AsyncOpenAI(

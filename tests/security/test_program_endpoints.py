@@ -213,6 +213,28 @@ def test_endpoints_same_idempotency_key_creates_one_job(
         assert len({first, job(**{"Idempotency-Key": other}), job(), job()}) == 4
 
 
+def test_generate_endpoint_runs_the_arrays_of_a_prompt_as_a_group(local: str) -> None:
+    def call(endpoint: str, body: dict[str, Any]) -> list[dict[str, Any]]:
+        sent = client.post(f"call/v2/{endpoint}", json=body).json()
+        events = client.get(f"call/{endpoint}/{sent['event_id']}").text
+        lines = [line[6:] for line in events.splitlines() if line.startswith("data: [")]
+        return [json.loads(line)[0] for line in lines]
+
+    body = {"preset": "sd15", "prompt": "[[red, green]] kite", "values": {"steps": 1}}
+    with httpx.Client(base_url=f"{local}/gradio_api/", timeout=60, trust_env=False) as client:
+        answers = call("generate", body)
+        last = answers[-1]
+        assert {file["prompt"] for file in last["files"]} == {"red kite", "green kite"}
+        assert (last["done"], last["progress"]) == (True, 100.0)
+        assert {answer["job"] for answer in answers if answer["done"]} == {last["job"]}
+        assert len({answer["job"] for answer in answers}) == 2
+        (group,) = {answer["group"] for answer in answers}
+        (state,) = call("job", {"job_id": group})
+        assert (state["size"], state["succeeded"], state["done"]) == (2, 2, True)
+        assert state["jobs"] == [*dict.fromkeys(answer["job"] for answer in answers)]
+        assert call("cancel", {"job_id": group}) == [{"cancelled": False}]
+
+
 def test_enhance_endpoint_depends_on_the_preset(local: str, tmp_path: Path) -> None:
     code = (
         "import json, sys; from gradio_client import Client;"

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from ...errors import ValidationError
 from ...storage.job_store import JobStore
-from ...storage.records import Job, JobGroup
+from ...storage.records import Grid, Job, JobGroup
 from ..queue import JobQueue
 
 __all__ = ["GroupService"]
@@ -37,6 +37,10 @@ class GroupService:
         ids = [*dict.fromkeys(group_ids)]
         groups = await self._store.groups(ids, user_id) if ids else []
         return {group.id: group for group in groups}
+
+    async def grid(self, group_id: str, user_id: str) -> Grid | None:
+        """Return the grid of a group, which has the labels of its cells."""
+        return await self._store.grid(group_id, user_id)
 
     async def jobs(
         self, group_id: str, user_id: str, *, limit: int = 1000, offset: int = 0

@@ -24,6 +24,7 @@ from ...library.uploads import UploadStore, upload_names
 from ...protocol._replace import fast_replace
 from ...protocol.outputs import OutputFile, Outputs, collect_outputs
 from ...protocol.progress import Phase, Progress
+from ...protocol.queue_and_history import GROUP_KEY
 from ...storage.records import Job, JobError, JobStatus
 from ...storage.single_thread import SingleThread
 from ..placement import ServerOffer
@@ -356,7 +357,7 @@ class Worker:
                     prompt_id = await self._client.queue_prompt(
                         graph,
                         prompt_id=active.prompt_id,
-                        extra_data={"extra_pnginfo": {"comfy_ui": _reuse_metadata(active.job)}},
+                        extra_data=_extra_data(active.job),
                         resubmit=False,  # a job that stops its server is counted
                     )
             except ComfyUIOfflineError:  # the request was not sent
@@ -478,6 +479,11 @@ def _abandoned() -> GenerationCancelledError:
         "ComfyUI could not be reached to stop the job.",
         hint="It may still be running if ComfyUI is.",
     )
+
+
+def _extra_data(job: Job) -> dict[str, Any]:
+    group = {GROUP_KEY: job.group_id} if job.group_id else {}
+    return {"extra_pnginfo": {"comfy_ui": _reuse_metadata(job)}, **group}
 
 
 def _reuse_metadata(job: Job) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import asyncio
 import inspect
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import aclosing
+from dataclasses import replace
 from functools import wraps
 from typing import Any, Final
 
@@ -25,10 +26,19 @@ from ...prompts import aenhance_prompt, load_styles
 from ...prompts.language_models.model_choice import RULES
 from ...prompts.language_models.sources import find_source
 from ...protocol.object_info import NodeRegistry
-from ...storage.records import EVERYONE, TEMPLATES, Job, JobRequest, LibraryItem, Snapshot
+from ...storage.records import (
+    EVERYONE,
+    TEMPLATES,
+    Job,
+    JobGroup,
+    JobRequest,
+    LibraryItem,
+    Snapshot,
+)
 from ...worker_processes import WORKERS, Limits
 from ...workflow.checks.allow_list import is_allowed
 from ...workflow.graph import Graph
+from ...workflow.grid_axes import array_axes
 from ...workflow.guest_workflow import (
     PreparedWorkflow,
     check_guest_workflow,
@@ -40,12 +50,13 @@ from ...workflow.guest_workflow import (
 )
 from ...workflow.prepare import value_notices
 from ...workflow.presets.preset_store import Preset
-from ...workflow.wildcards import WildcardFolder
+from ...workflow.wildcards import PROMPT_ROLES, WildcardFolder
 from ..auth.access import Access
 from ..http.upload_routes import UploadRoutes
 from ..preset_catalog import CatalogEntry
 from ..services import Services
 from ..tabs.create.enhance_prompt import kind_of
+from ..tabs.create.grid_request import grid
 from ..webhooks.webhook_message import webhook_target
 
 __all__ = ["ENDED_WITH_CALLER", "NAMES", "ProgramEndpoints"]
@@ -110,6 +121,8 @@ class ProgramEndpoints:
 
         Streams updates while the job runs (phase, progress in percent, step, position in the queue)
         and ends with its files, each with a URL below this app. "notices" name rounded values.
+        Arrays in the prompt, as in "[[red, green]] fox", make a group of jobs: the updates are
+        those of one job after the other, and the last one has all files.
 
         Args:
             preset: Id of a preset; "presets" lists them.
@@ -127,13 +140,17 @@ class ProgramEndpoints:
         prompt_param = chosen.by_role("prompt")
         if prompt_param is not None and prompt_param.id not in job_values:
             job_values[prompt_param.id] = _prompt(prompt)
-        job = await self.submit_preset(
+        jobs = await self.submit_preset(
             request, user_id, chosen, job_values, key=_key(request), webhook=webhook
         )
-        notices = value_notices(chosen, job_values)
-        async with aclosing(self._followed(job.id, user_id)) as snapshots:
+        notices = dict.fromkeys(
+            text
+            for job in jobs
+            for text in value_notices(chosen, {**job_values, **_prompts(chosen, job)})
+        )
+        async with aclosing(self._followed([job.id for job in jobs], user_id)) as snapshots:
             async for one in snapshots:
-                yield {**one, "notices": notices}
+                yield {**one, "notices": [*notices]}
 
     async def submit_preset(
         self,
@@ -144,8 +161,10 @@ class ProgramEndpoints:
         *,
         key: str | None,
         webhook: str = "",
-    ) -> Job:
-        """Queue a job of a preset. The caller has checked that the user may run it.
+    ) -> list[Job]:
+        """Queue a job of a preset, or the group of jobs that the arrays in its prompts stand for.
+
+        The caller has checked that the user may run it.
 
         Raises:
             ValidationError, StorageError: as :meth:`.JobService.submit`, or a value names a file
@@ -154,17 +173,25 @@ class ProgramEndpoints:
         target = webhook_target(self._access, request, webhook)
         files = self._uploads.check(preset, values, user_id)
         trusted = self._access.allows("open_workflow", request)
-        return await self._services.jobs.submit(
-            JobRequest(
-                user_id=user_id,
-                preset=preset.id,
-                values=values,
-                uploads=None if trusted else files,
-                key=key,
-                webhook=target,
-                api_key=self._access.job_key(request),
-            )
+        service = self._services.jobs
+        template = JobRequest(
+            user_id=user_id,
+            preset=preset.id,
+            values=values,
+            uploads=None if trusted else files,
+            key=key,
+            webhook=target,
+            api_key=self._access.job_key(request),
         )
+        if not array_axes(preset, values):
+            return [await service.submit(template)]
+        cells = await asyncio.to_thread(grid, preset, values, ())
+        queued = await service.submit_grid(
+            [replace(template, values=cell) for cell in cells.cells],
+            across=cells.across,
+            down=cells.down,
+        )
+        return await service.groups.jobs(queued.id, user_id)
 
     async def run_workflow(
         self,
@@ -209,7 +236,7 @@ class ProgramEndpoints:
                 api_key=self._access.job_key(request),
             )
         )
-        async with aclosing(self._followed(job.id, user_id)) as snapshots:
+        async with aclosing(self._followed([job.id], user_id)) as snapshots:
             async for one in snapshots:
                 yield one
 
@@ -280,12 +307,15 @@ class ProgramEndpoints:
         return self._presets[1]
 
     async def job(self, request: gr.Request, job_id: str) -> dict[str, Any]:
-        """Return the state of a job, with its files when it is done.
+        """Return the state of a job, with its files when it is done; or of a group of jobs.
 
         Args:
-            job_id: The "job" of a response of "generate" or "run_workflow".
+            job_id: The "job" of a response of "generate" or "run_workflow", or its "group".
         """
         user_id = self._access.require("see_own", request)
+        groups = await self._services.jobs.groups.by_id([str(job_id)], user_id)
+        for group in groups.values():
+            return await self._group(group, user_id)
         return self._told(await self._services.jobs.snapshot(str(job_id), user_id), user_id)
 
     async def report(self, job_id: str, user_id: str, base: str) -> dict[str, Any]:
@@ -294,13 +324,16 @@ class ProgramEndpoints:
         return {**answer, "files": [{**f, "url": base + f["url"]} for f in answer["files"]]}
 
     async def cancel(self, request: gr.Request, job_id: str) -> dict[str, Any]:
-        """Cancel a job. "cancelled" is false if it was already over.
+        """Cancel a job, or a group of jobs. "cancelled" is false if it was already over.
 
         Args:
-            job_id: The "job" of a response of "generate" or "run_workflow".
+            job_id: The "job" of a response of "generate" or "run_workflow", or its "group".
         """
         user_id = self._access.require("cancel", request)
-        return {"cancelled": await self._services.jobs.cancel(str(job_id), user_id)}
+        jobs = self._services.jobs
+        if await jobs.groups.by_id([str(job_id)], user_id):
+            return {"cancelled": await jobs.groups.cancel(str(job_id), user_id) > 0}
+        return {"cancelled": await jobs.cancel(str(job_id), user_id)}
 
     async def pause(self, request: gr.Request, everyone: bool = False) -> dict[str, Any]:
         """Pause the queue: the running job continues, and no other starts until "resume".
@@ -326,15 +359,51 @@ class ProgramEndpoints:
         await self._services.jobs.set_paused(EVERYONE if everyone else user_id, paused=paused)
         return {"paused": paused, "everyone": everyone}
 
-    async def _followed(self, job_id: str, user_id: str) -> AsyncGenerator[dict[str, Any], None]:
-        async with aclosing(self._services.connection.follow(job_id, user_id)) as snapshots:
-            async for snapshot in snapshots:
-                yield self._told(snapshot, user_id)
+    async def _followed(
+        self, job_ids: Sequence[str], user_id: str
+    ) -> AsyncGenerator[dict[str, Any], None]:
+        """Yield the states of jobs, one job after the other; the last one has all files.
+
+        ``progress`` is that of all jobs, ``error`` the first one.
+        """
+        files: list[dict[str, Any]] = []
+        error = None
+        for number, job_id in enumerate(job_ids):
+            answer: dict[str, Any] = {"files": [], "error": None}
+            async with aclosing(self._services.connection.follow(job_id, user_id)) as snapshots:
+                async for snapshot in snapshots:
+                    answer = self._told(snapshot, user_id)
+                    progress = (100 * number + snapshot.progress) / len(job_ids)
+                    yield {
+                        **answer,
+                        "done": snapshot.terminal and job_id == job_ids[-1],
+                        "progress": round(progress, 1),
+                        "files": files + answer["files"],
+                        "error": error or answer["error"],
+                    }
+            files += answer["files"]
+            error = error or answer["error"]
+
+    async def _group(self, group: JobGroup, user_id: str) -> dict[str, Any]:
+        jobs = await self._services.jobs.groups.jobs(group.id, user_id)
+        items = await self._services.library.results(user_id, limit=500, group_id=group.id)
+        return {
+            "group": group.id,
+            "jobs": [job.id for job in jobs],
+            "done": not any(job.status.active for job in jobs),
+            "paused": group.paused,
+            "size": group.size,
+            "succeeded": group.succeeded,
+            "failed": group.failed,
+            "cancelled": group.cancelled,
+            "files": [self._file(item, user_id) for item in reversed(items)],
+        }
 
     def _told(self, snapshot: Snapshot, user_id: str) -> dict[str, Any]:
         error = snapshot.error
         return {
             "job": snapshot.job_id,
+            "group": snapshot.group_id,
             "phase": str(snapshot.phase),
             "done": snapshot.terminal,
             "progress": round(snapshot.progress, 1),
@@ -424,6 +493,12 @@ def _preset_told(entry: CatalogEntry) -> dict[str, Any]:
             for param in preset.params
         ],
     }
+
+
+def _prompts(preset: Preset, job: Job) -> dict[str, Any]:
+    """Return the prompts of a job, in which arrays are replaced."""
+    names = (param.id for param in preset.params if param.role in PROMPT_ROLES)
+    return {name: job.values[name] for name in names if name in job.values}
 
 
 def _prompt(text: object) -> str:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 from typing import Final, NamedTuple, TypeAlias, get_args
 
 from ...errors import ValidationError
-from ...storage.records import TEMPLATES, Job, Label, LabelKind, LibraryItem
+from ...storage.records import TEMPLATES, Job, JobGroup, Label, LabelKind, LibraryItem
 from ...workflow.fields.field_types import FILE_ROLES
 from ...workflow.loras.lora_values import active_loras, parse_loras
 from ...workflow.model_files import model_files
@@ -19,7 +20,7 @@ from .job_card import WAYS
 from .templates import render
 from .thumbnails import Thumbnail, file_url, thumbnail
 
-__all__ = ["comparison", "detail", "frame", "tiles"]
+__all__ = ["comparison", "detail", "frame", "group_head", "tiles"]
 
 _Fact: TypeAlias = str | list[str]
 
@@ -55,12 +56,16 @@ class _Tile(NamedTuple):
     starred: bool
     rating: int
     at: str
+    group: JobGroup | None
 
 
-def tiles(items: Iterable[LibraryItem]) -> Html:
+def tiles(
+    items: Iterable[LibraryItem], groups: Mapping[str, JobGroup] = MappingProxyType({})
+) -> Html:
     """One tile per result, in order; the page, which knows the time zone, groups them by day.
 
-    The day of a deleted result is that of its deletion.
+    The day of a deleted result is that of its deletion. A result of one of the ``groups`` is the
+    cover of the group, if the group has more results.
     """
     return _render(
         "tiles",
@@ -71,9 +76,21 @@ def tiles(items: Iterable[LibraryItem]) -> Html:
                 item.starred,
                 item.rating,
                 f"{item.deleted_at or item.created_at:.0f}",
+                group if (group := groups.get(item.group_id or "")) and group.results > 1 else None,
             )
             for item in items
         ],
+    )
+
+
+def group_head(group: JobGroup) -> Html:
+    """The heading of a group that was opened."""
+    return _render(
+        "group_head",
+        group_id=group.id,
+        prompt=page_text(group.prompt or group.title, limit=240),
+        count=f"{group.results} results",
+        axes=[*dict.fromkeys(group.title.split(" / "))],
     )
 
 

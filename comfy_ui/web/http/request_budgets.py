@@ -200,11 +200,12 @@ BUDGETS: Final = (
     _get("/library/space", per_caller=4),
     _get("/library/presets", per_caller=4),
     _get("/library/import", per_caller=4),
-    _get("/library/zip", per_caller=4, total=32),
+    _get("/library/zip", per_caller=1, total=32),  # streams up to gigabytes
     _get("/library/"),
     _action("/library/import", per_caller=2, total=8),
     _action("/library/"),
     _stream("/queue/events"),
+    _get("/queue/group", per_caller=4),
     _action("/queue/"),
     _get("/downloads"),
     _action("/downloads/"),

@@ -214,10 +214,9 @@ class ImagesApi:
             for number, each in enumerate(values):
                 self._access.require("run", request)
                 job_key = f"v1 {number} {key}" if key else None
-                job = await self._endpoints.submit_preset(
+                jobs += await self._endpoints.submit_preset(
                     request, user_id, preset, each, key=job_key, webhook=options.webhook
                 )
-                jobs.append(job)
         except ComfyHeadlessError:
             await self._cancel(user_id, jobs)
             raise

@@ -1,4 +1,4 @@
-"""The Library tab: all results, newest first, to search and to reuse.
+"""The Library tab: all results, newest first, to search and to reuse; a group of jobs is one tile.
 
 The tab itself never changes; ``assets/js/library_tab.js`` fills it from the routes below, so a
 search costs one small request and no Gradio event.
@@ -8,26 +8,26 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from typing import Annotated, Final, TypeVar, get_args
+from typing import Annotated, Final, Self, TypeVar, get_args
 
-from pydantic import BaseModel, BeforeValidator, Field
+from pydantic import BaseModel, BeforeValidator, Field, model_validator
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response, StreamingResponse
 from starlette.routing import BaseRoute, Route
 
 from ...errors import ValidationError
-from ...storage.records import Job, Kind, LabelKind, LibraryItem
+from ...storage.records import Job, JobGroup, Kind, LabelKind, LibraryItem
 from ..components.html import size
 from ..components.html_block import html_block
-from ..components.library_view import comparison, detail, frame, tiles
+from ..components.library_view import comparison, detail, frame, group_head, tiles
 from ..http.handlers import PRIVATE, asked, body, guarded
 from ..tab import PageParts, Tab
 
 __all__ = ["LibraryTab"]
 
-M = TypeVar("M", bound=BaseModel)
 PAGE: Final = 50
 _MAX_IDS: Final = 1000
+_MAX_GROUPS: Final = 100
 
 
 def _given(value: object) -> object:
@@ -46,7 +46,13 @@ class LibrarySearch(BaseModel):
     starred: Annotated[bool | None, _Optional] = None
     since: Annotated[float | None, _Optional] = None
     until: Annotated[float | None, _Optional] = None
+    group_id: Annotated[str | None, _Optional, Field(max_length=64)] = None
     before: Annotated[int | None, _Optional] = None
+
+    @property
+    def folds(self) -> bool:
+        """Whether groups are folded: not in a search, as the cover need not match it."""
+        return not self.model_dump(exclude={"before"}, exclude_defaults=True)
 
 
 class _DeletedBefore(BaseModel):
@@ -57,23 +63,31 @@ class _DeletedBefore(BaseModel):
 
 
 class _Some(BaseModel):
-    """Ids of results, and the flags to set."""
+    """Ids of results and of groups, for all their results; and the flags to set."""
 
-    ids: Annotated[list[int], Field(min_length=1, max_length=_MAX_IDS)]
+    ids: Annotated[list[int], Field(max_length=_MAX_IDS)] = []
+    groups: Annotated[list[str], Field(max_length=_MAX_GROUPS)] = []
     starred: bool = True
 
+    @model_validator(mode="after")
+    def _not_empty(self) -> Self:
+        if not self.ids and not self.groups:
+            raise ValueError("neither results nor groups")
+        return self
 
-class _Rating(BaseModel):
+
+S = TypeVar("S", bound=_Some)
+
+
+class _Rating(_Some):
     """Ids of results, and their stars; 0 for none."""
 
-    ids: Annotated[list[int], Field(min_length=1, max_length=_MAX_IDS)]
     rating: Annotated[int, Field(ge=0, le=5)]
 
 
-class _Labeling(BaseModel):
+class _Labeling(_Some):
     """Ids of results, and a tag or collection to put them into, or to take them out of."""
 
-    ids: Annotated[list[int], Field(min_length=1, max_length=_MAX_IDS)]
     kind: LabelKind
     name: Annotated[str, Field(max_length=200)]
     on: bool = True
@@ -144,9 +158,20 @@ class LibraryTab(Tab):
     async def _page(self, request: Request) -> Response:
         user_id = self._access.require("see_own", request)
         search = asked(LibrarySearch, dict(request.query_params))
-        results = await self._services.library.results(user_id, limit=PAGE, **search.model_dump())
+        results = await self._services.library.results(
+            user_id, limit=PAGE, folded=search.folds, **search.model_dump()
+        )
         following = {"before": results[-1].id} if len(results) == PAGE else None
-        return JSONResponse({"html": tiles(results), "next": following}, headers=PRIVATE)
+        answer = {"html": "", "next": following}
+        groups: dict[str, JobGroup] = {}
+        if search.group_id:
+            group = await self._services.jobs.groups.get(search.group_id, user_id)
+            answer["head"] = group_head(group)
+        elif search.folds:
+            ids = [item.group_id for item in results if item.group_id]
+            groups = await self._services.jobs.groups.by_id(ids, user_id)
+        answer["html"] = tiles(results, groups)
+        return JSONResponse(answer, headers=PRIVATE)
 
     async def _deleted(self, request: Request) -> Response:
         user_id = self._access.require("see_own", request)
@@ -239,7 +264,12 @@ class LibraryTab(Tab):
 
     async def _zip(self, request: Request) -> Response:
         user_id = self._access.require("see_own", request)
-        ids = asked(_Some, {"ids": request.query_params.get("ids", "").split(",")}).ids
+        lists = {
+            name: value.split(",")
+            for name in ("ids", "groups")
+            if (value := request.query_params.get(name))
+        }
+        ids = await self._ids(asked(_Some, lists), user_id)
         return StreamingResponse(
             self._services.library.zip(ids, user_id),
             media_type="application/zip",
@@ -247,14 +277,19 @@ class LibraryTab(Tab):
         )
 
     def _change(
-        self, model: type[M], do: Callable[[M, str], Awaitable[list[int]]]
+        self, model: type[S], do: Callable[[S, str], Awaitable[list[int]]]
     ) -> Callable[[Request], Awaitable[Response]]:
         async def changed(request: Request) -> Response:
             user_id = self._access.require("see_own", request)
-            ids = await do(asked(model, await body(request)), user_id)
+            some = asked(model, await body(request))
+            some.ids = await self._ids(some, user_id)
+            ids = await do(some, user_id)
             return JSONResponse({"ids": ids}, headers=PRIVATE)
 
         return changed
+
+    async def _ids(self, some: _Some, user_id: str) -> list[int]:
+        return await self._services.library.with_groups(some.ids, some.groups, user_id)
 
     async def _star(self, some: _Some, user_id: str) -> list[int]:
         for item_id in some.ids:

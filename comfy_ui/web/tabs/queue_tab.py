@@ -1,46 +1,56 @@
 """The Queue tab: a user's running, waiting and finished jobs, pushed as they change.
 
 While the tab is visible, ``assets/js/queue_tab.js`` holds one event stream open. It carries only
-the rows that have changed.
+the rows that have changed. A group of jobs is one row; its jobs are fetched when it is unfolded.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from typing import Annotated
 
 from pydantic import BaseModel, Field
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from ...storage.records import EVERYONE, Job, Snapshot
+from ...storage.records import EVERYONE, Job, JobGroup, QueueView, Snapshot
 from ..auth.access import AccessMode
 from ..components.html import Html
 from ..components.html_block import html_block
-from ..components.queue_rows import frame, now_row, past_row, summary
+from ..components.queue_rows import frame, group_row, members, now_row, past_row, summary
 from ..http.handlers import PRIVATE, Handler, asked, body, events, guarded
 from ..tab import PageParts, Tab
 
 __all__ = ["QueueTab"]
 
 _PAST = 20
+_MAX_MEMBERS = 500
 
 
 class _QueueAction(BaseModel):
-    """A job, and for a move the job to put it before; None: to the end.
+    """A job or a group of jobs, and for a move the job to put it before; None: to the end.
 
-    ``paused`` is the new state of the queue, or with ``everyone`` of the queues of all users.
+    ``paused`` is the new state of the queue or group, or with ``everyone`` of the queues of all
+    users.
     ``press`` identifies one press of Try again: a repeated request with it has no effect.
     """
 
     job: Annotated[str, Field(max_length=64)] = ""
+    group: Annotated[str, Field(max_length=64)] = ""
     before: Annotated[str | None, Field(max_length=64)] = None
     paused: bool = False
     everyone: bool = False
     press: Annotated[str | None, Field(max_length=64)] = None
+
+
+class _Members(BaseModel):
+    """A group, and how many of its jobs to show."""
+
+    id: Annotated[str, Field(max_length=64)]
+    count: Annotated[int, Field(ge=1, le=_MAX_MEMBERS)] = 25
 
 
 class QueueTab(Tab):
@@ -64,6 +74,7 @@ class QueueTab(Tab):
         }
         return [
             Route("/queue/events", guarded(self._events)),
+            Route("/queue/group", guarded(self._members)),
             *(
                 Route(f"/queue/{name}", guarded(do, writes=True), methods=["POST"])
                 for name, do in changes.items()
@@ -79,38 +90,77 @@ class QueueTab(Tab):
     async def news(self, user_id: str, *, may_pause_all: bool = False) -> AsyncGenerator[str, None]:
         """Server-sent events: the order of the rows, and the rows that are new or have changed."""
         catalog = self._services.catalog
+        jobs = self._services.jobs
         sent_rows: dict[str, Html] = {}
         past: list[tuple[Job, Snapshot]] = []
+        groups: dict[str, JobGroup] = {}
         active: set[str] = set()
-        ended = -1
-        async with aclosing(self._services.jobs.follow_queue(user_id)) as lines:
-            async for line in lines:
-                ids = {job.id for job, _ in line.jobs}
-                if line.ended != ended or active - ids:  # a job has ended
+        seen: object = None
+        async with aclosing(jobs.follow_queue(user_id)) as views:
+            async for view in views:
+                ids = {job.id for job, _ in view.jobs}
+                ended = active - ids
+                active = ids
+                state = view.ended, view.paused_groups, {job.group_id for job, _ in view.jobs}
+                if ended or state != seen:
+                    seen = state
                     past = await self._past(user_id)
-                active, ended = ids, line.ended
-                now = {
-                    job.id: now_row(
-                        job,
-                        snapshot,
-                        catalog,
-                        cell=self._services.jobs.grid_cell(job.id),
-                        elsewhere=await self._services.jobs.can_run_elsewhere(job.id, user_id),
-                    )
-                    for job, snapshot in line.jobs
-                }
-                over = {job.id: past_row(job, snapshot, catalog) for job, snapshot in past}
-                heading = summary(line, may_pause_all=may_pause_all)
-                yield _event(heading, now, over, sent_rows)
+                    group_ids = {job.group_id for job, _ in (*view.jobs, *past) if job.group_id}
+                    by_id = await jobs.groups.by_id(group_ids, user_id)
+                    groups = {key: group for key, group in by_id.items() if group.size > 1}
+                now: dict[str, Html] = {}
+                for key, pairs in _folded(view, groups).items():
+                    if key in groups:
+                        now[key] = group_row(groups[key], pairs, catalog)
+                    else:
+                        now[key] = await self._now_row(*pairs[0])
+                over: dict[str, Html] = {}
+                for job, snapshot in past:
+                    if group := groups.get(job.group_id or ""):
+                        over[group.id] = group_row(group, (), catalog, latest=snapshot.items)
+                    else:
+                        over[job.id] = past_row(job, snapshot, catalog)
+                heading = summary(view, may_pause_all=may_pause_all)
+                yield _event(heading, len(view.jobs), now, over, sent_rows)
                 sent_rows = {**over, **now}
 
+    async def _now_row(self, job: Job, snapshot: Snapshot) -> Html:
+        jobs = self._services.jobs
+        return now_row(
+            job,
+            snapshot,
+            self._services.catalog,
+            cell=jobs.grid_cell(job.id),
+            elsewhere=await jobs.can_run_elsewhere(job.id, job.user_id),
+        )
+
     async def _past(self, user_id: str) -> list[tuple[Job, Snapshot]]:
-        jobs = await self._services.jobs.recent(user_id, limit=_PAST)
+        jobs = await self._services.jobs.recent(user_id, limit=_PAST, folded=True)
         return [(job, await self._services.jobs.snapshot(job.id, user_id)) for job in jobs]
+
+    async def _members(self, request: Request) -> Response:
+        user_id = self._access.require("see_own", request)
+        shown = asked(_Members, dict(request.query_params))
+        service = self._services.jobs
+        group_jobs = await service.groups.jobs(shown.id, user_id, limit=shown.count + 1)
+        grid = await service.groups.grid(shown.id, user_id)
+        rows = []
+        for job in group_jobs[: shown.count]:
+            snapshot = await service.snapshot(job.id, user_id)
+            if snapshot.terminal:
+                cell = grid.cell(job.id) if grid else None
+                rows.append(past_row(job, snapshot, self._services.catalog, cell=cell))
+            else:
+                rows.append(await self._now_row(job, snapshot))
+        html = members(rows, more=len(group_jobs) > shown.count)
+        return HTMLResponse(html, headers=PRIVATE)
 
     async def _cancel(self, request: Request) -> Response:
         user_id, which = await self._which(request)
-        return _done(await self._services.jobs.cancel(which.job, user_id))
+        jobs = self._services.jobs
+        if which.group:
+            return _done(await jobs.groups.cancel(which.group, user_id))
+        return _done(await jobs.cancel(which.job, user_id))
 
     async def _clear(self, request: Request) -> Response:
         user_id, _ = await self._which(request)
@@ -118,13 +168,19 @@ class QueueTab(Tab):
 
     async def _move(self, request: Request) -> Response:
         user_id, which = await self._which(request)
-        return _done(await self._services.jobs.reorder(which.job, user_id, before=which.before))
+        jobs, before = self._services.jobs, which.before
+        if which.group:
+            return _done(await jobs.groups.reorder(which.group, user_id, before=before))
+        return _done(await jobs.reorder(which.job, user_id, before=before))
 
     async def _pause(self, request: Request) -> Response:
         user_id, which = await self._which(request)
         if which.everyone:
             self._access.require("pause_all", request)
             user_id = EVERYONE
+        elif which.group:
+            await self._services.jobs.groups.set_paused(which.group, user_id, paused=which.paused)
+            return _done(True)
         await self._services.jobs.set_paused(user_id, paused=which.paused)
         return _done(True)
 
@@ -143,12 +199,28 @@ class QueueTab(Tab):
         return user_id, asked(_QueueAction, await body(request))
 
 
+def _folded(
+    view: QueueView, groups: Mapping[str, JobGroup]
+) -> dict[str, list[tuple[Job, Snapshot]]]:
+    """Return the unfinished jobs by group or, if they have none, by their own id; in order."""
+    rows: dict[str, list[tuple[Job, Snapshot]]] = {}
+    for job, snapshot in view.jobs:
+        key = job.group_id if job.group_id in groups else job.id
+        rows.setdefault(key or job.id, []).append((job, snapshot))
+    return rows
+
+
 def _event(
-    heading: Html, now: dict[str, Html], over: dict[str, Html], sent_rows: dict[str, Html]
+    heading: Html,
+    count: int,
+    now: dict[str, Html],
+    over: dict[str, Html],
+    sent_rows: dict[str, Html],
 ) -> str:
     rows = {**over, **now}
     data = {
         "summary": heading,
+        "count": count,
         "now": list(now),
         "past": [job_id for job_id in over if job_id not in now],
         "rows": {key: html for key, html in rows.items() if sent_rows.get(key) != html},
