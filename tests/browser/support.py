@@ -45,6 +45,7 @@ EXPECTED = (
     "Failed to load resource: the server responded with a status of 422",
 )
 WIDE = {"width": 1440, "height": 900}
+FULL_HD = {"width": 1920, "height": 1080}
 PHONE = {"width": 390, "height": 844}
 
 

@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from comfy_ui.demo import Faults
+from tests.browser import support
 from tests.browser.support import choose, generate, set_field, slowly
 
 pytestmark = pytest.mark.browser
@@ -459,7 +460,15 @@ def test_picker_filters_and_puts_favorites_first(page: Any) -> None:
     page.click(".picker > summary")
     page.wait_for_selector(".preset-filters [name=favorite]:checked")
     page.click("[data-do=all-presets]")
-    page.wait_for_selector("[data-own=favorites] .option[data-preset=sdxl]")
+    first = "document.querySelector('.options .option').dataset.preset"
+    for size in (support.PHONE, support.FULL_HD, support.WIDE):
+        page.set_viewport_size(size)
+        if not page.is_visible(".options .filter"):
+            page.click(".picker > summary")
+        page.wait_for_selector("[data-own=favorites] .option[data-preset=sdxl]")
+        assert page.evaluate(first) == "sdxl"
+        assert page.evaluate("document.documentElement.scrollWidth") <= size["width"]
+    page.focus(".options .filter")
     page.keyboard.press("ArrowDown")
     assert page.evaluate("document.activeElement.dataset.preset") == "sdxl"
     page.keyboard.press("*")
@@ -472,6 +481,11 @@ def test_own_defaults_fill_the_form_until_they_are_forgotten(page: Any) -> None:
     set_field(page, "steps", 33)
     page.click("[data-do=save-defaults]")
     page.wait_for_selector("#toast:has-text('Saved as your default')")
+    for size in (support.PHONE, support.FULL_HD, support.WIDE):
+        page.set_viewport_size(size)
+        page.click("[data-do=save-defaults]", trial=True)
+        page.click("[data-do=forget-defaults]", trial=True)
+        assert page.evaluate("document.documentElement.scrollWidth") <= size["width"]
     choose(page, "sdxl")
     assert page.input_value("[name=steps]") != "33"  # they stay with their preset
     choose(page, "sd15")

@@ -353,6 +353,11 @@ def test_first_start_without_configuration_uses_the_demo_engine(
         assert "Demo images" in page.inner_text(".banner")
         page.click(".banner summary")
         assert "Enter its address on Status" in page.inner_text(".banner")
+        for size in (support.PHONE, support.FULL_HD, support.WIDE):
+            page.set_viewport_size(size)
+            page.click("#generate", trial=True)
+            assert page.is_visible(".banner")
+            assert page.evaluate("document.documentElement.scrollWidth") <= size["width"]
         page.click("#stage .chip >> nth=0")
         assert page.input_value("#prompt textarea")
         page.click("#generate")
