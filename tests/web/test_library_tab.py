@@ -12,13 +12,14 @@ from types import SimpleNamespace
 
 import pytest
 
+from comfy_ui.storage.records import GridAxis, JobRequest
 from comfy_ui.web import import_task
 from comfy_ui.web.auth.access import AccessMode
 from comfy_ui.web.components import library_view
 from comfy_ui.web.import_task import ImportTask
 from comfy_ui.web.tabs import library_tab
 from comfy_ui.web.tabs.library_tab import LibraryTab
-from tests.jobs.support import end_of, engine_files, submit_sleepy
+from tests.jobs.support import end_of, engine_files, sleepy_graph, submit_sleepy
 from tests.web.support import Page, picture_bytes
 from tests.web.web_app import WebApp, open_web_app
 
@@ -64,6 +65,45 @@ async def test_library_pages_have_no_gaps_or_duplicates(
         if following is None:
             break
     assert seen == ids
+
+
+async def test_library_group_is_a_tile_that_stands_for_its_results(web_app: WebApp) -> None:
+    tab = LibraryTab(web_app.context)
+    page, user_id = web_app.browser(tab)
+    other, _ = web_app.browser(tab)
+    (single,) = await make_items(web_app, user_id, 1)
+    requests = [
+        JobRequest(user_id=user_id, preset="s", graph=sleepy_graph(nonce=n), values={"prompt": "x"})
+        for n in (7, 8, 9)
+    ]
+    axis = GridAxis("Nonce", ("7", "8", "9"))
+    grid = await web_app.service.submit_grid(requests, across=axis)
+    for job_id in grid.jobs:
+        await end_of(web_app.service, await web_app.service.job(job_id, user_id))
+    await web_app.service.wait_for_sheets(user_id)
+    folded = (await page.get("/library")).json()["html"]
+    cover, last = item_ids(folded)
+    assert last == single
+    assert f'data-group="{grid.id}"' in folded
+    assert re.search(r'count">.*?3</span>', folded, flags=re.DOTALL)
+    opened = (await page.get("/library", params={"group_id": grid.id})).json()
+    ids = item_ids(opened["html"])
+    assert (len(ids), ids[0]) == (4, cover)
+    assert "3 results" in opened["head"]
+    assert len(item_ids((await page.get("/library", params={"kind": "image"})).json()["html"])) == 5
+    assert (await other.get("/library", params={"group_id": grid.id})).status_code == 422
+    group = {"groups": [grid.id]}
+    assert (await other.post("/library/delete", json=group)).json() == {"ids": []}
+    await page.post("/library/star", json=group)
+    starred = (await page.get("/library", params={"starred": "true"})).json()["html"]
+    assert item_ids(starred) == ids
+    answer = await page.get("/library/zip", params={"groups": grid.id, "ids": single})
+    with zipfile.ZipFile(io.BytesIO(answer.content)) as archive:
+        assert len(archive.namelist()) == 5
+    assert (await page.get("/library/zip")).status_code == 422
+    deleted = (await page.post("/library/delete", json={"ids": [cover], **group})).json()["ids"]
+    assert sorted(deleted) == sorted(ids)
+    assert item_ids((await page.get("/library")).json()["html"]) == [single]
 
 
 async def test_library_deleted_lists_own_deletions_to_restore_or_delete_forever(

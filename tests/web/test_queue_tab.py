@@ -10,10 +10,18 @@ from typing import Any
 
 import pytest
 
-from comfy_ui.storage.records import Job, JobStatus, Phase, QueueView, Snapshot
+from comfy_ui.storage.records import (
+    GridAxis,
+    Job,
+    JobRequest,
+    JobStatus,
+    Phase,
+    QueueView,
+    Snapshot,
+)
 from comfy_ui.web.components.queue_rows import now_row, summary
 from comfy_ui.web.tabs.queue_tab import QueueTab
-from tests.jobs.support import end_of, submit_sleepy, until
+from tests.jobs.support import end_of, sleepy_graph, submit_sleepy, until
 from tests.jobs.test_environment_faults import refuse_writes
 from tests.web.web_app import WebApp, open_web_app
 
@@ -179,6 +187,39 @@ async def test_queue_pause_lets_the_running_job_end_and_starts_no_other(web_app:
     await page.post("/queue/pause", json={"paused": False})
     for job in jobs[1:]:
         assert (await end_of(web_app.service, job)).phase == "succeeded"
+
+
+async def test_queue_events_fold_a_group_whose_jobs_come_in_pages(web_app: WebApp) -> None:
+    tab = QueueTab(web_app.context)
+    page, user_id = web_app.browser(tab)
+    other, _ = web_app.browser(tab)
+    requests = [
+        JobRequest(user_id=user_id, preset="s", graph=sleepy_graph(nonce=n, seconds=30))
+        for n in range(30)
+    ]
+    axis = GridAxis("Nonce", tuple(map(str, range(30))))
+    grid = await web_app.service.submit_grid(requests, across=axis)
+    async with aclosing(tab.news(user_id)) as news:
+        first = await next_data(news)
+        assert (first["now"], first["count"]) == ([grid.id], 30)
+        assert "0 of 30 done" in first["rows"][grid.id]
+        html = (await page.get("/queue/group", params={"id": grid.id})).text
+        assert html.count('<li class="job') == 25
+        assert "more-members" in html
+        whole = (await page.get("/queue/group", params={"id": grid.id, "count": 50})).text
+        assert whole.count('<li class="job') == 30
+        assert "more-members" not in whole
+        assert "job" not in (await other.get("/queue/group", params={"id": grid.id})).text
+        pause = {"group": grid.id, "paused": True}
+        assert (await other.post("/queue/pause", json=pause)).status_code == 422
+        assert (await other.post("/queue/cancel", json={"group": grid.id})).status_code == 422
+        assert (await other.post("/queue/move", json={"group": grid.id})).json() == {"done": False}
+        assert (await page.post("/queue/pause", json=pause)).json() == {"done": True}
+        while "resume-group" not in (await next_data(news))["rows"].get(grid.id, ""):
+            pass
+        assert (await page.post("/queue/cancel", json={"group": grid.id})).json() == {"done": 30}
+        while (data := await next_data(news))["now"] or grid.id not in data["past"]:
+            pass
 
 
 async def test_queue_events_idle_queue_sends_one_event(web_app: WebApp) -> None:
