@@ -401,20 +401,18 @@ def test_upload_invalid_image_is_refused(page: Any, tmp_path: Path) -> None:
     page.wait_for_selector(".upload.filled.many :text('2 files, a job for each')")
 
     # A dropped folder: its images and those of its folders, by path; a note names the others.
-    drop = f"({DROP_FOLDER_JS})"
-    page.evaluate(
-        f"{drop}({{'10.png': 'image/png', 'b/3.png': 'image/png', '2.png': 'image/png',"
-        " 'b/notes.txt': 'text/plain', '.hidden': ''}})"
-    )
-    page.wait_for_selector(".upload.filled.many :text('3 files, a job for each')")
+    shots = dict.fromkeys(("10.png", "b/3.png", "2.png"), "image/png")
+    page.evaluate(DROP_FOLDER_JS, {**shots, "b/notes.txt": "text/plain", ".hidden": ""})
     page.wait_for_selector("#toast:has-text('Left out: notes.txt')")
+    page.wait_for_selector(".upload.filled.many :text('3 files, a job for each')")
     lines = page.input_value("form.settings input[type=hidden][name=image]").splitlines()
     assert [line.partition("\t")[2] for line in lines] == ["2.png", "10.png", "3.png"]
-    many = "Object.fromEntries([...Array({}).keys()].map((n) => [`${{n}}.png`, 'image/png']))"
-    page.evaluate(f"{drop}({many.format(65)})")
-    page.wait_for_selector("#toast:has-text('65 files are too many. A field takes 64 at most.')")
-    page.evaluate(f"{drop}({many.format(2001)})")
-    page.wait_for_selector("#toast:has-text('more than 2000 files')")
+    for count, message in (
+        (65, "65 files are too many. A field takes 64 at most."),
+        (2001, "The folder has more than 2000 files."),
+    ):
+        page.evaluate(DROP_FOLDER_JS, {f"{n}.png": "image/png" for n in range(count)})
+        page.wait_for_selector(f"#toast:has-text('{message}')")
     page.wait_for_selector(".upload.filled.many :text('3 files, a job for each')")
 
 
