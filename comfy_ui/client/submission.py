@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 from ..errors import (
@@ -23,6 +23,7 @@ from ..errors import (
 from ..workflow.model_files import is_model_file, model_folder
 from .transport.request import ApiResponse, json_body, read_json
 
+_REDACTED: Final = "[REDACTED]"
 _HINTS = {
     "required_input_missing": "Give it a value or a link.",
     "return_type_mismatch": "Link it to an output of the right type.",
@@ -86,14 +87,17 @@ def prompt_body(
 ) -> bytes:
     """The JSON to post. ``extra_data`` is never null, which kills the worker of 0.3.64.
 
+    Keys of partner nodes that a server has redacted in a job that was read back are left out.
+
     Raises:
         InvalidWorkflowError: the graph holds a value that JSON cannot represent.
     """
     body: dict[str, Any] = {"prompt": graph, "prompt_id": prompt_id, "client_id": client_id}
     if front:
         body["front"] = True
-    if extra_data:
-        body["extra_data"] = dict(extra_data)
+    extra = {name: value for name, value in (extra_data or {}).items() if value != _REDACTED}
+    if extra:
+        body["extra_data"] = extra
     try:
         return json_body(body)
     except (TypeError, ValueError, RecursionError) as error:

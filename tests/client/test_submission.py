@@ -124,6 +124,19 @@ def test_f25_check_prompt_id_accepts_canonical_lowercase_uuid_only() -> None:
             check_prompt_id(bad)  # type: ignore[arg-type]  # what untyped callers may give
 
 
+def test_prompt_body_never_sends_a_redacted_key_back() -> None:
+    def sent(**extra_data: Any) -> Any:
+        body = prompt_body(
+            image_graph(), prompt_id=str(uuid4()), client_id="c", front=False, extra_data=extra_data
+        )
+        return json.loads(body).get("extra_data")
+
+    redacted = {"api_key_comfy_org": "[REDACTED]", "auth_token_comfy_org": "[REDACTED]"}
+    assert sent(**redacted) is None
+    assert sent(**redacted, extra_pnginfo={}) == {"extra_pnginfo": {}}
+    assert sent(api_key_comfy_org="key") == {"api_key_comfy_org": "key"}
+
+
 def test_f5_prompt_body_always_has_client_id_and_omits_null_extra_data() -> None:
     body = json.loads(prompt_body({}, prompt_id="p", client_id="c", front=False, extra_data=None))
     assert body == {"prompt": {}, "prompt_id": "p", "client_id": "c"}
