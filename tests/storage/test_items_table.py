@@ -74,6 +74,17 @@ def test_page_before_cursor_returns_every_result_once_newest_first(
     assert seen == ids[::-1]
 
 
+@pytest.mark.parametrize("query", [{"group_id": "g"}, {"text": "seed:7"}])
+def test_page_of_a_group_or_a_seed_reads_the_results_of_its_jobs_alone(
+    connection: sqlite3.Connection, query: dict[str, Any]
+) -> None:
+    statement = items_table.page_statement(connection, ItemQuery(user_id="ann", **query))
+    plan = [
+        row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {statement[0]}", statement[1])
+    ]
+    assert any("SEARCH items USING INDEX" in step and "job_id=?" in step for step in plan), plan
+
+
 def test_page_limit_is_bounded(connection: sqlite3.Connection) -> None:
     _add(connection, *(_file(f"s{n}") for n in range(items_table.MAX_PAGE + 1)))
     assert len(_ids(connection, limit=10**6)) == items_table.MAX_PAGE

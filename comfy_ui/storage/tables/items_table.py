@@ -60,6 +60,7 @@ _SELECT = f"SELECT {COLUMNS} FROM items JOIN jobs ON jobs.id = job_id"  # noqa: 
 MAX_PAGE = 500
 """Largest page of results."""
 
+_JOB_INDEX: Final = "sqlite_autoindex_items_1"  # of UNIQUE (job_id, source)
 NEWEST_OF_GROUP: Final = (
     "(jobs.group_id IS NULL OR NOT EXISTS (SELECT 1 FROM jobs AS member CROSS JOIN items AS newer"
     " WHERE member.group_id = jobs.group_id AND newer.job_id = member.id"
@@ -128,7 +129,8 @@ def page_statement(connection: sqlite3.Connection, query: ItemQuery) -> tuple[st
     # CROSS JOIN fixes the order of the loops, jobs last. Only few jobs have the same seed or group.
     if by_job:
         index = "jobs_seed" if terms.seed is not None else "jobs_group"
-        source = f"jobs INDEXED BY {index} CROSS JOIN items ON items.job_id = jobs.id"
+        source = f"jobs INDEXED BY {index} CROSS JOIN items INDEXED BY {_JOB_INDEX}"
+        source += " ON items.job_id = jobs.id"
     elif by_text:
         source = "items_search CROSS JOIN items ON items.id = items_search.rowid"
     elif by_label:
