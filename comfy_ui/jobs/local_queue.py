@@ -8,7 +8,7 @@ import time
 from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from types import MappingProxyType
-from typing import Final
+from typing import Final, NamedTuple
 
 from ..errors import StorageError
 from ..protocol._replace import fast_replace
@@ -38,6 +38,12 @@ logger = logging.getLogger(__name__)
 _SAVE_SENT_S: Final = 0.25  # a job that ends sooner costs two writes less
 
 
+class _Submission(NamedTuple):
+    job: Job
+    max_of_key: int | None
+    future: asyncio.Future[Job]
+
+
 class LocalQueue:
     """The :class:`.queue.JobQueue` of this process.
 
@@ -62,6 +68,7 @@ class LocalQueue:
         self._unfinished = UnfinishedJobs(workers, now, durations)
         self._waiting_limit = waiting_limit
         self._order_lock = asyncio.Lock()  # one change of the order at a time
+        self._submissions: dict[tuple[str, str], _Submission] = {}  # by user and job id
         self._work: dict[str, asyncio.Event] = {}  # by worker: claim() may have news
         self._ending: dict[str, Job] = {}  # their end is being stored
         self._unsaved: dict[str, Job] = {}  # ended, but the disk refused to store that
@@ -100,8 +107,13 @@ class LocalQueue:
             self._held.add(replaces)
             await self._take_back([j.id for j in jobs.ready(job.user_id) if j.id == replaces])
         try:
-            async with self._order_lock:
-                job = await self._submit(job, front=front, replaces=replaces, max_of_key=max_of_key)
+            if front or replaces is not None:
+                async with self._order_lock:
+                    job = await self._submit(
+                        job, front=front, replaces=replaces, max_of_key=max_of_key
+                    )
+            else:
+                job = await self._submit_last(job, max_of_key)
         finally:
             self._held.discard(replaces or "")
         if front:
@@ -111,6 +123,31 @@ class LocalQueue:
         self._wake_workers()
         return job
 
+    async def _submit_last(self, job: Job, max_of_key: int | None) -> Job:
+        """Submit a job to the end of the queue, together with all that wait for the lock.
+
+        They share a commit. Otherwise a claim would wait for a commit of each of them.
+        """
+        key = job.user_id, job.id
+        submission = self._submissions.setdefault(
+            key, _Submission(job, max_of_key, asyncio.get_running_loop().create_future())
+        )
+        async with self._order_lock:
+            if key in self._submissions:
+                submissions, self._submissions = self._submissions, {}
+                await asyncio.gather(*map(self._settle, submissions.values()))
+        return await submission.future
+
+    async def _settle(self, submission: _Submission) -> None:
+        job, max_of_key, future = submission
+        try:
+            stored = await self._submit(job, front=False, replaces=None, max_of_key=max_of_key)
+            future.set_result(stored)
+        except Exception as error:  # noqa: BLE001 -- submit() raises it
+            future.set_exception(error)
+        finally:
+            future.cancel()  # unless it is done
+
     async def _submit(
         self, job: Job, *, front: bool, replaces: str | None, max_of_key: int | None
     ) -> Job:
@@ -118,7 +155,7 @@ class LocalQueue:
         if unfinished := jobs.of_user(job.id, job.user_id):  # submitted twice at the same time
             return unfinished
         old = queue_rules.replaced_job(jobs, job, replaces)
-        placed = queue_rules.placed_job(
+        job = jobs.adding[job.id] = queue_rules.placed_job(
             jobs,
             job,
             front=front,
@@ -128,13 +165,15 @@ class LocalQueue:
         )
         try:
             job = await self._store.add(
-                placed,
+                job,
                 replaces=old.id if old is not None else None,
                 cost_s=jobs.servers.learned_s(job),
             )
         except BaseException:
             jobs.servers.forget(job.id)
             raise
+        finally:
+            del jobs.adding[job.id]
         if job.status is not JobStatus.WAITING:  # submitted twice, and finished already
             return job
         jobs.index[job.id] = job

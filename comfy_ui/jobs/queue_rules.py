@@ -9,6 +9,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from itertools import chain
 from typing import NamedTuple
 
 from ..errors import ValidationError
@@ -37,7 +38,7 @@ def last_started_rank(jobs: UnfinishedJobs, user_id: str) -> float:
 def new_rank(jobs: UnfinishedJobs, user_id: str, *, front: bool) -> float:
     """Return the rank of a job that goes before the user's other ones, or after them."""
     started = last_started_rank(jobs, user_id)
-    ranks = [job.rank for job in jobs.ready(user_id) + jobs.index.waiting(user_id)]
+    ranks = [job.rank for job in jobs.ready(user_id)] + jobs.waiting_ranks(user_id)
     if not front:
         return max(ranks, default=started) + 1
     if not ranks:
@@ -60,13 +61,14 @@ def placed_job(
         KeyJobsError: the API key of the job has ``max_of_key`` unfinished jobs.
         ValidationError: the user has too many waiting jobs.
     """
-    waiting = [other for other in jobs.index.waiting(job.user_id) if other is not replaced]
-    if len(waiting) >= waiting_limit:
+    waiting = len(jobs.waiting_ranks(job.user_id)) - (replaced is not None)
+    if waiting >= waiting_limit:
         raise ValidationError(
-            f"{len(waiting)} of your jobs are waiting already.",
+            f"{waiting} of your jobs are waiting already.",
             hint="Let some finish or cancel them, then add more.",
         )
-    of_key = (j for j in jobs.index.values() if j.key_id == job.key_id and j is not replaced)
+    unfinished = chain(jobs.index.values(), jobs.adding.values())
+    of_key = (j for j in unfinished if j.key_id == job.key_id and j is not replaced)
     if max_of_key is not None and sum(1 for _ in of_key) >= max_of_key:
         raise KeyJobsError(max_of_key)
     if replaced is not None:

@@ -51,6 +51,7 @@ class UnfinishedJobs:
         self.index = JobIndex()
         self.updates = JobUpdates()
         self.servers = ServerPool(workers, durations=durations)
+        self.adding: dict[str, Job] = {}  # new jobs that are being stored
         self.finished_counts: Counter[str] = Counter()  # by user, since the start
         self.previous_servers: dict[str, str | None] = {}  # of inherited jobs, by job id
         self._unclaimed: dict[str, None] = {}  # jobs that do not wait and have no worker yet
@@ -76,6 +77,11 @@ class UnfinishedJobs:
             ),
             key=lambda job: job.rank,
         )
+
+    def waiting_ranks(self, user_id: str) -> list[float]:
+        """Return the ranks of the user's waiting jobs, and of those that are being stored."""
+        adding = (job for job in self.adding.values() if job.user_id == user_id)
+        return [job.rank for job in (*self.index.waiting(user_id), *adding)]
 
     def in_order(self, user_id: str) -> list[Job]:
         """Return the user's jobs in the order in which they run."""

@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 
-from comfy_ui.errors import StorageError
+from comfy_ui.errors import StorageError, ValidationError
 from comfy_ui.jobs.local_queue import LocalQueue
-from comfy_ui.jobs.queue import JobQueue, JobReport
+from comfy_ui.jobs.queue import JobQueue, JobReport, KeyJobsError
 from comfy_ui.protocol.durations import Measurement, NodeDurations, ShapeKey
 from comfy_ui.protocol.graph_cost import plan_graph
 from comfy_ui.storage.records import JobStatus, Phase
@@ -80,6 +80,50 @@ async def test_submit_learned_durations_are_the_cost_of_fair_queue(tmp_path: Pat
     stored = await queue.submit(job, front=False)
     assert stored.cost_s == pytest.approx(3.0 * len(plan.shapes))
     queue.close()
+
+
+async def test_submit_of_many_at_once_stores_them_together_in_order(
+    queue: LocalQueue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jobs, storing, together = [support.a_job() for _ in range(9)], set[str](), asyncio.Event()
+    add = queue._store.add
+
+    async def slow(job: Any, **options: Any) -> Any:
+        storing.add(job.id)
+        if len(storing) == len(jobs):
+            together.set()
+        await together.wait()
+        return await add(job, **options)
+
+    async with asyncio.timeout(30), queue._order_lock:  # as while a claim is stored
+        monkeypatch.setattr(queue._store, "add", slow)
+        submits = [asyncio.create_task(queue.submit(job, front=False)) for job in jobs]
+        again = asyncio.create_task(queue.submit(jobs[3], front=False))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+    async with asyncio.timeout(30):
+        stored = await asyncio.gather(*submits)
+        assert await again == stored[3]
+    assert [job.rank for job in stored] == [*range(1, 10)]
+    assert await queue.active("ann") == stored
+
+
+async def test_submit_of_many_at_once_refuses_those_beyond_the_limit(tmp_path: Path) -> None:
+    async with support.open_queue(tmp_path, waiting_limit=2) as queue:
+        jobs = [support.a_job(user_id) for user_id in ("ann", "ann", "ann", "bob")]
+        submits = (queue.submit(job, front=False) for job in jobs)
+        outcomes = await asyncio.gather(*submits, return_exceptions=True)
+        assert [isinstance(o, ValidationError) for o in outcomes] == [False, False, True, False]
+        assert [job.id for job in await queue.active("ann")] == [job.id for job in jobs[:2]]
+
+
+async def test_submit_of_many_at_once_refuses_those_beyond_the_limit_of_the_key(
+    queue: LocalQueue,
+) -> None:
+    jobs = [support.a_job(key_id=key_id) for key_id in ("k", "k", "k", "other")]
+    submits = (queue.submit(job, front=False, max_of_key=2) for job in jobs)
+    outcomes = await asyncio.gather(*submits, return_exceptions=True)
+    assert [isinstance(o, KeyJobsError) for o in outcomes] == [False, False, True, False]
 
 
 async def test_submit_stores_job_before_claim(queue: LocalQueue, tmp_path: Path) -> None:
