@@ -88,6 +88,7 @@ class Worker:
         self._concurrency = concurrency
         self._active: dict[str, ActiveJob] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._work: asyncio.Task[None] | None = None  # waits for work until there is some
         self._slot_free = Flag()
         self._posting = asyncio.Lock()  # else the second of two jobs may arrive first
         self._idle_since = time.monotonic()  # when a job ended last
@@ -128,13 +129,10 @@ class Worker:
                 self._active[job_id].withdraw.set()
 
     async def _wait_for_work(self) -> None:
-        work = asyncio.ensure_future(
-            self._queue.wait_for_work(self._server.name, timeout_s=HEARTBEAT_S)
-        )
-        try:
-            await wait_for_any(self._slot_free, task=work)
-        finally:
-            await cancelled(work)
+        if self._work is None or self._work.done():
+            waiting = self._queue.wait_for_work(self._server.name, timeout_s=HEARTBEAT_S)
+            self._work = self._spawn(waiting)
+        await wait_for_any(self._slot_free, task=self._work)
 
     def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(coroutine)
