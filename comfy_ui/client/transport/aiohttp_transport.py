@@ -12,10 +12,10 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import contextmanager
 from functools import lru_cache
-from typing import Any, cast
+from typing import Any, Final, cast
 
 import aiohttp
 import httpx
@@ -25,11 +25,11 @@ from yarl import URL
 
 from . import resolver
 from .options import CONNECT_TIMEOUT_S
+from .request import SMALL_BYTES
 from .ssrf import reachable
 
 _MAX_HEADER_BYTES = 64 * 1024
 _SLICE_BYTES = 64 * 1024
-_SMALL_BYTES = 32 * 1024  # asyncio's own buffer takes 64 KiB before a writer has to wait
 # httpx.Request has all the headers; aiohttp is to add none.
 _NO_AUTO_HEADERS = ("Accept", "Accept-Encoding", "Content-Type", "User-Agent")
 
@@ -67,24 +67,42 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
             httpx.TransportError: ConnectError and ConnectTimeout mean that nothing was sent.
         """
         timeouts: dict[str, float | None] = request.extensions.get("timeout", {})
-        with _translated(request):
+        with _translated():
             if not _has_body(request):
                 response = await self._send(request, timeouts)
             elif (content := _small_body(request)) is not None:
                 response = await self._send(request, timeouts, content)
             else:
                 response = await self._upload(request, timeouts)
-        try:
-            _check_head(response)
-        except httpx.RemoteProtocolError:
-            response.close()
-            raise
         return httpx.Response(
             response.status,
             headers=response.raw_headers,
-            stream=_Body(response, request),
+            stream=_Body(_checked(response)),
             request=request,
         )
+
+    async def send(
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        content: bytes | None,
+        timeouts: Mapping[str, float | None],
+    ) -> DirectResponse:
+        """Send a request with a small body or none, without httpx's objects for it.
+
+        They take as long as aiohttp's whole exchange. Arguments and errors are httpx's.
+        """
+        with _translated():
+            response = await self._opened().request(
+                method,
+                _url(url),
+                headers=headers,
+                data=content,
+                allow_redirects=False,
+                timeout=_client_timeout(timeouts.get("connect"), timeouts.get("read")),
+            )
+        return DirectResponse(_checked(response))
 
     async def aclose(self) -> None:
         if self._session is not None:
@@ -239,11 +257,11 @@ class _RequestBody:
 class _Body(httpx.AsyncByteStream):
     """The body of one answer; closing it gives the connection back."""
 
-    def __init__(self, response: aiohttp.ClientResponse, request: httpx.Request) -> None:
-        self._response, self._request = response, request
+    def __init__(self, response: aiohttp.ClientResponse) -> None:
+        self._response = response
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        with _translated(self._request):
+        with _translated():
             async for part in self._response.content.iter_any():
                 yield part
 
@@ -252,6 +270,28 @@ class _Body(httpx.AsyncByteStream):
             self._response.release()
         else:
             self._response.close()
+
+
+class DirectResponse:
+    """The part of :class:`httpx.Response` that :meth:`AsyncTransport.send` uses."""
+
+    is_stream_consumed: Final = False
+
+    def __init__(self, response: aiohttp.ClientResponse) -> None:
+        self.status_code = response.status
+        self.headers = {
+            name.decode("latin-1").lower(): value.decode("latin-1")
+            for name, value in response.raw_headers
+        }
+        self.content = b""
+        self._body = _Body(response)
+
+    def aiter_raw(self) -> AsyncIterator[bytes]:
+        """Yield the body as it arrives."""
+        return aiter(self._body)
+
+    async def aclose(self) -> None:
+        await self._body.aclose()
 
 
 @lru_cache(maxsize=64)
@@ -274,30 +314,32 @@ def _small_body(request: httpx.Request) -> bytes | None:
     if not isinstance(request.stream, httpx.ByteStream):
         return None
     content, length = request.content, request.headers.get("content-length")
-    return content if len(content) <= _SMALL_BYTES and length == str(len(content)) else None
+    return content if len(content) <= SMALL_BYTES and length == str(len(content)) else None
 
 
-def _check_head(response: aiohttp.ClientResponse) -> None:
+def _checked(response: aiohttp.ClientResponse) -> aiohttp.ClientResponse:
     """Refuse answers that aiohttp lets through and that this client never asked for."""
     encoding = response.headers.get("Transfer-Encoding", "chunked").lower()
     if response.status < 200 or encoding != "chunked":
+        response.close()
         raise httpx.RemoteProtocolError("the server switches to another protocol or encoding")
+    return response
 
 
 @contextmanager
-def _translated(request: httpx.Request) -> Iterator[None]:
+def _translated() -> Iterator[None]:
     """Raise httpx's errors for aiohttp's."""
     try:
         yield
     except aiohttp.ConnectionTimeoutError as error:
-        raise httpx.ConnectTimeout("no connection in time", request=request) from error
+        raise httpx.ConnectTimeout("no connection in time") from error
     except aiohttp.SocketTimeoutError as error:
-        raise httpx.ReadTimeout("the server was silent", request=request) from error
+        raise httpx.ReadTimeout("the server was silent") from error
     except aiohttp.ClientConnectorError as error:
-        raise httpx.ConnectError(str(error), request=request) from (error.__cause__ or error)
+        raise httpx.ConnectError(str(error)) from (error.__cause__ or error)
     except aiohttp.ClientResponseError as error:
-        raise httpx.RemoteProtocolError(str(error), request=request) from error
+        raise httpx.RemoteProtocolError(str(error)) from error
     except (aiohttp.ClientError, HttpProcessingError, OSError) as error:
-        raise httpx.ReadError(str(error), request=request) from error
+        raise httpx.ReadError(str(error)) from error
     except ValueError as error:  # a line break in a header
-        raise httpx.LocalProtocolError(str(error), request=request) from error
+        raise httpx.LocalProtocolError(str(error)) from error

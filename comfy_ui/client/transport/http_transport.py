@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, BinaryIO, TypeVar
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 from urllib.parse import urlencode, urlsplit
 
 import httpx
@@ -36,10 +36,13 @@ from ...telemetry import inject
 from .answer_body import AnswerBody, SlowAnswerError
 from .circuit_breakers import CircuitBreaker
 from .deadline import DeadlineTransport, deadline
-from .request import ApiRequest, ApiResponse, Receiver
+from .request import SMALL_BYTES, ApiRequest, ApiResponse, Receiver
 from .resolver import GuardedTransport
 from .server_address import ServerAddress
 from .threads import run_in_thread
+
+if TYPE_CHECKING:
+    from .aiohttp_transport import AiohttpTransport, DirectResponse
 
 T = TypeVar("T")
 logger = logging.getLogger(__name__)
@@ -199,10 +202,11 @@ class AsyncTransport(_Transport):
                     proxy=options.proxy,
                 )
             )
+        self._direct: AiohttpTransport | None = None
         if http is None:
             from .aiohttp_transport import AiohttpTransport  # of the extra, like this client
 
-            http = AiohttpTransport(
+            http = self._direct = AiohttpTransport(
                 tls=server.tls,
                 max_connections=options.max_connections,
                 keep_s=options.keep_alive_s,
@@ -241,7 +245,7 @@ class AsyncTransport(_Transport):
     ) -> ApiResponse:
         clock = asyncio.get_running_loop().time
         while True:
-            response = await self._http.handle_async_request(exchange.request())
+            response = await self._respond(exchange)
             try:
                 if exchange.redirected(response):
                     continue
@@ -261,6 +265,17 @@ class AsyncTransport(_Transport):
                 return answer if streamed else replace(answer, content=body.content())
             finally:
                 await response.aclose()
+
+    async def _respond(self, exchange: _Exchange) -> httpx.Response | DirectResponse:
+        if self._direct is None or not exchange.is_small:
+            return await self._http.handle_async_request(exchange.request())
+        return await self._direct.send(
+            exchange.call.method,
+            exchange.url,
+            exchange.headers(),
+            exchange.call.body,
+            exchange.timeouts,
+        )
 
     async def close(self) -> None:
         """Close all connections."""
@@ -388,9 +403,9 @@ class _Exchange:
     def __init__(
         self, server: ServerAddress, call: ApiRequest[Any], file: BinaryIO | bytes | None
     ) -> None:
-        self._server, self._call, self._file = server, call, file
-        url = server.http_url(call.path)
-        self._url = httpx.URL(f"{url}?{urlencode(call.query)}") if call.query else _route(url)
+        self._server, self.call, self._file = server, call, file
+        route = _route(server.http_url(call.path))
+        self.url = f"{route}?{urlencode(call.query)}" if call.query else route
         self._elsewhere = False
         self._redirects = 0
         self.status: int | None = None
@@ -402,72 +417,89 @@ class _Exchange:
 
         Each single silence has its own, shorter limit.
         """
-        call, server = self._call, self._server
+        call, server = self.call, self._server
         silence_s = call.timeout_s or server.timeout_s
         if not math.isfinite(silence_s):
             return None
         return silence_s + server.connect_timeout_s + self._sent_bytes / _SLOWEST_UPLOAD
 
+    @property
+    def is_small(self) -> bool:
+        """Whether the request has no body, or one that a single write takes."""
+        return self.call.file is None and self._sent_bytes <= SMALL_BYTES
+
+    @property
+    def timeouts(self) -> dict[str, float | None]:
+        """The time-outs of each read, write and connection."""
+        silence_s = self.call.timeout_s or self._server.timeout_s
+        limit_s = silence_s if math.isfinite(silence_s) else None
+        connect_s = self._server.connect_timeout_s
+        return {"connect": connect_s, "read": limit_s, "write": limit_s, "pool": limit_s}
+
+    def headers(self) -> dict[str, str]:
+        """The headers of the next request."""
+        if self._elsewhere:
+            headers = dict(self.call.headers)  # credentials go to their own server only
+        else:
+            headers = {
+                "connection": "keep-alive",
+                **self._server.headers,
+                **self.call.headers,
+            }
+            inject(headers)
+        if self.call.file is None and self.call.body is not None:
+            headers.setdefault("content-type", "application/json")
+        return headers
+
     def request(self) -> httpx.Request:
         """The next request to send."""
-        call, server = self._call, self._server
-        if self._elsewhere:
-            headers = dict(call.headers)  # credentials go to their own server only
-        else:
-            headers = {"connection": "keep-alive", **server.headers, **call.headers}
-            inject(headers)
-        silence_s = call.timeout_s or server.timeout_s
-        timeout = httpx.Timeout(
-            silence_s if math.isfinite(silence_s) else None, connect=server.connect_timeout_s
-        )
-        extensions = {"timeout": timeout.as_dict()}
+        call, headers = self.call, self.headers()
+        extensions = {"timeout": self.timeouts}
         if call.file is None or self._file is None:
-            if call.body is not None:
-                headers.setdefault("content-type", "application/json")
             return httpx.Request(
-                call.method, self._url, headers=headers, content=call.body, extensions=extensions
+                call.method, self.url, headers=headers, content=call.body, extensions=extensions
             )
         if not isinstance(self._file, bytes):
             self._file.seek(0)
         part = (call.file.filename, self._file, call.file.content_type)
         return httpx.Request(
             call.method,
-            self._url,
+            self.url,
             headers=headers,
             data=dict(call.fields),
             files={call.file.field: part},
             extensions=extensions,
         )
 
-    def redirected(self, response: httpx.Response) -> bool:
+    def redirected(self, response: httpx.Response | DirectResponse) -> bool:
         """Whether to follow a redirect: of GET requests, on the same server.
 
         Comfy Cloud redirects files to signed URLs on other hosts.
         """
-        if self._call.method != "GET" or response.status_code not in (301, 302, 303, 307, 308):
+        if self.call.method != "GET" or response.status_code not in (301, 302, 303, 307, 308):
             return False
         try:
-            target = self._url.join(response.headers.get("location", ""))
-            origin = _origin(str(target))
+            target = str(httpx.URL(self.url).join(response.headers.get("location", "")))
+            origin = _origin(target)
         except (ValueError, httpx.InvalidURL):  # an impossible port, for example
             return False
         if origin[0] not in ("http", "https"):
             return False
         elsewhere = origin != _origin(self._server.address.base_url)
-        if elsewhere and not (self._server.address.is_cloud and self._call.path == "/view"):
+        if elsewhere and not (self._server.address.is_cloud and self.call.path == "/view"):
             return False
         self._redirects += 1
         if self._redirects == _MAX_REDIRECTS:
             raise ComfyUIConnectionError(
-                f"{self._call.where} is in a redirect loop.", retryable=False
+                f"{self.call.where} is in a redirect loop.", retryable=False
             )
-        self._url, self._elsewhere = target, elsewhere
+        self.url, self._elsewhere = target, elsewhere
         return True
 
-    def answer(self, response: httpx.Response) -> ApiResponse:
+    def answer(self, response: httpx.Response | DirectResponse) -> ApiResponse:
         """The head of the answer."""
         self.status = response.status_code
-        return ApiResponse(response.status_code, response.headers, b"", self._call.where)
+        return ApiResponse(response.status_code, response.headers, b"", self.call.where)
 
 
 @contextmanager
@@ -491,9 +523,13 @@ def _size_bytes(file: BinaryIO | bytes) -> int:
 
 
 @lru_cache(maxsize=64)
-def _route(url: str) -> httpx.URL:
-    """A parsed URL: each job posts to the same one, and to parse it takes as long as to send."""
-    return httpx.URL(url)
+def _route(url: str) -> str:
+    """A URL in httpx's form: each job posts to the same one, and to parse it takes long.
+
+    Raises:
+        httpx.InvalidURL: it is not one.
+    """
+    return str(httpx.URL(url))
 
 
 def _origin(url: str) -> tuple[str, str | None, int | None]:

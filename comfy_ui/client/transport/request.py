@@ -25,6 +25,8 @@ from ...logging import redact
 
 T = TypeVar("T")
 
+SMALL_BYTES = 32 * 1024
+"""A body up to this size is written at once: asyncio buffers 64 KiB before a writer has to wait."""
 LARGE_BYTES = 2**20
 """From this size on, parsing an answer takes long enough to delay other tasks."""
 # Far above the object_info of servers with hundreds of node packs, and parsed within a second.
