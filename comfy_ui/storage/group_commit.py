@@ -96,7 +96,7 @@ def _run_group(
 ) -> list[_Outcome]:
     """Run the functions in order; return the outcomes of the first ones, at least of one."""
     if len(functions) > 1:
-        with suppress(sqlite3.Error):  # if the whole fails, each function is tried on its own
+        with suppress(Exception):  # then each function is tried on its own
             return _in_one_transaction(connection, functions)
     outcomes = []
     for function in functions:
@@ -110,26 +110,18 @@ def _run_group(
 def _in_one_transaction(
     connection: sqlite3.Connection, functions: Sequence[Callable[[sqlite3.Connection], Any]]
 ) -> list[_Outcome]:
-    outcomes: list[_Outcome] = []
-    start = time.monotonic()
-    try:
-        connection.execute("BEGIN")
+    """Run the functions as one transaction, without savepoints: a function seldom fails."""
+
+    def run(connection: sqlite3.Connection) -> list[_Outcome]:
+        outcomes: list[_Outcome] = []
+        start = time.monotonic()
         for function in functions:
-            connection.execute("SAVEPOINT call")
-            try:
-                outcomes.append(_Outcome(function(connection)))
-            except Exception as error:  # noqa: BLE001 -- the caller raises it
-                connection.execute("ROLLBACK TO call")
-                outcomes.append(_Outcome(error=_translated(error)))
-            connection.execute("RELEASE call")
+            outcomes.append(_Outcome(function(connection)))
             if time.monotonic() - start > _LONGEST_S:
                 break
-        connection.execute("COMMIT")
-    except BaseException:
-        with suppress(sqlite3.Error):  # SQLite may have done so itself
-            connection.execute("ROLLBACK")
-        raise
-    return outcomes
+        return outcomes
+
+    return transaction(connection, run)
 
 
 def transaction(connection: sqlite3.Connection, function: Callable[[sqlite3.Connection], R]) -> R:

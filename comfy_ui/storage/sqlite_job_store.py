@@ -57,13 +57,16 @@ class SqliteJobStore:
         self, job: Job, *, replaces: str | None = None, cost_s: float | None = None
     ) -> Job:
         def write(connection: sqlite3.Connection) -> Job:
-            if stored := jobs_table.get(connection, job.id, job.user_id):
-                return stored
             seconds = cost_s
             if seconds is None:
                 seconds = job.work * jobs_table.seconds_per_work(connection, job.preset)
             estimated = fast_replace(job, cost_s=seconds)
-            jobs_table.insert(connection, estimated)
+            try:
+                jobs_table.insert(connection, estimated)
+            except sqlite3.IntegrityError:
+                if stored := jobs_table.get(connection, job.id, job.user_id):
+                    return stored
+                raise
             if replaces is not None:
                 jobs_table.delete(connection, replaces)
             return estimated
@@ -76,8 +79,7 @@ class SqliteJobStore:
     async def save_claims(self, claims: Sequence[tuple[Job, tuple[float, float]]]) -> None:
         def write(connection: sqlite3.Connection) -> None:
             for job, tags in claims:
-                jobs_table.update(connection, job)
-                jobs_table.set_tags(connection, job.id, tags)
+                jobs_table.claim(connection, job, tags)
 
         await self._database.run(write)
 

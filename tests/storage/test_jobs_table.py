@@ -97,8 +97,8 @@ def test_delete_empty_keeps_fair_queue_tags(
 ) -> None:
     tags = {"a": (0.0, 5.0), "b": (5.0, 9.0), "c": (6.0, 30.0), "d": (7.0, 8.0), "e": (7.5, 7.6)}
     for id_, both in tags.items():
-        over(connection, id_, 1.0, user_id=id_)
-        jobs_table.set_tags(connection, id_, both)
+        job = over(connection, id_, 1.0, user_id=id_)
+        jobs_table.claim(connection, job, both)
     before = jobs_table.fair_queue_tags(connection)
     assert sum(jobs_table.delete_empty(connection, id_, keep=0) for id_ in tags) == 1
     assert jobs_table.fair_queue_tags(connection) == before

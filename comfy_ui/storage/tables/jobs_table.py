@@ -97,6 +97,7 @@ _INSERT: Final = (
     f"INSERT INTO jobs ({', '.join(NEW_COLUMNS)}) VALUES ({', '.join('?' * len(NEW_COLUMNS))})"  # noqa: S608 -- constant
 )
 _UPDATE: Final = f"UPDATE jobs SET {' = ?, '.join(CHANGING_COLUMNS)} = ? WHERE id = ?"  # noqa: S608 -- constant
+_CLAIM: Final = _UPDATE.replace(" WHERE", ", start_tag = ?, finish_tag = ? WHERE")
 
 
 def new_values(job: Job) -> tuple[object, ...]:
@@ -151,10 +152,9 @@ def update(connection: sqlite3.Connection, job: Job) -> None:
     connection.execute(_UPDATE, (*changing_values(job), job.id))
 
 
-def set_tags(connection: sqlite3.Connection, job_id: str, tags: tuple[float, float]) -> None:
-    connection.execute(
-        "UPDATE jobs SET start_tag = ?, finish_tag = ? WHERE id = ?", (*tags, job_id)
-    )
+def claim(connection: sqlite3.Connection, job: Job, tags: tuple[float, float]) -> None:
+    """Write a claimed job with its start and finish tags."""
+    connection.execute(_CLAIM, (*changing_values(job), *tags, job.id))
 
 
 def set_ranks(connection: sqlite3.Connection, ranks: Mapping[str, float]) -> None:
