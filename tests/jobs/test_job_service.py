@@ -103,11 +103,12 @@ async def test_submit_wildcards_are_chosen_by_seed_and_template_is_kept(
 async def test_estimate_many_slow_ones_of_a_user_leave_a_thread_for_others(
     service: JobService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    released, began = threading.Event(), []
+    released, first_began, began = threading.Event(), threading.Event(), []
 
     def prepare(request: JobRequest, *arguments: Any, **options: Any) -> Job:
         if request.user_id == "ann":
             began.append(request)
+            first_began.set()
             released.wait(30)
         return prepare_job(request, *arguments, **options)
 
@@ -118,6 +119,7 @@ async def test_estimate_many_slow_ones_of_a_user_leave_a_thread_for_others(
 
     many = [asyncio.create_task(estimate("ann")) for _ in range(40)]
     try:
+        assert await asyncio.to_thread(first_began.wait, 30)
         await estimate("bob")
         assert len(began) == 1
     finally:
