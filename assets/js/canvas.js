@@ -6,7 +6,7 @@
 "use strict";
 (() => {
   const { $, $$, make, dialog, setField, toast, load, save } = window.comfy.kit;
-  const { Drawing, read, extend, draw, snap, frameOf, STEP } = globalThis.comfyDrawing;
+  const { Drawing, read, extend, draw, outlines, snap, frameOf, STEP } = globalThis.comfyDrawing;
   const { sendFile } = window.comfy.workflows;
   const KEPT = "comfy-ui.canvas"; // a drawing that was closed without "Done"
   const INK = "#e0267d";
@@ -19,6 +19,7 @@
     brush: "M5 19l1-4L16 5l3 3L9 18zM14 7l3 3",
     erase: "M9 19h11M5 14l8-8 6 6-7 7H9z",
     lasso: "M12 5c5 0 8 2 8 5s-3 5-8 5-8-2-8-5 3-5 8-5M8 14c-2 1-2 4 0 5",
+    select: "M4 8V4h4M16 4h4v4M20 16v4h-4M8 20H4v-4M9 12h6M12 9v6",
     undo: "M9 6 5 10l4 4M5 10h9a5 5 0 0 1 0 10h-3",
     redo: "M15 6l4 4-4 4M19 10h-9a5 5 0 0 0 0 10h3",
     mask: "M4 5h16v14H4zM8 12a4 4 0 1 0 8 0 4 4 0 1 0-8 0",
@@ -249,6 +250,10 @@
     /** @param {PointerEvent} event */
     function begin(event) {
       if (settling) settle();
+      if (selects()) {
+        const { x, y } = point(event);
+        return void select({ points: [[Math.floor((x - view.x) / view.scale), Math.floor((y - view.y) / view.scale)]] });
+      }
       const kind = event.buttons & 32 ? "erase" : tool; // the other end of a pen
       stroke = { id: event.pointerId, op: { kind, layer: mode, color, size: size[mode], points: [] } };
       gain([event]);
@@ -291,6 +296,37 @@
       if (op.kind === "brush" || op.kind === "erase") buttons(); // it is drawn already
       else redrawn();
     }
+    // -- selecting by words or by a click: the server's mask becomes an area
+    const selects = () => tool === "select" && mode === "mask";
+    /** @type {AbortController | null} */
+    let selecting = null;
+    /** @param {{ text?: string, points?: number[][] }} what */
+    async function select(what) {
+      if (selecting) return selecting.abort();
+      const inside = (/** @type {number[]} */ [x, y]) => x >= 0 && y >= 0 && x < image.width && y < image.height;
+      if (!what.points?.every(inside) && !what.text?.trim()) return;
+      const { signal } = (selecting = new AbortController());
+      trouble.textContent = "";
+      buttons();
+      try {
+        const answer = await fetch("create/segment", { method: "POST", signal, body: JSON.stringify({ image: base, ...what }), headers: { "Content-Type": "application/json" } });
+        if (!answer.ok) throw new Error((await answer.json()).error);
+        const found = await createImageBitmap(await answer.blob());
+        const by = Math.min(1, 1024 / Math.max(found.width, found.height));
+        const sheet = make("canvas", { width: Math.round(found.width * by), height: Math.round(found.height * by) });
+        const context = sheet.getContext("2d", { willReadFrequently: true });
+        context.drawImage(found, 0, 0, sheet.width, sheet.height);
+        const loops = outlines(context.getImageData(0, 0, sheet.width, sheet.height), image.width / sheet.width);
+        if (!loops.length) throw new Error("Nothing was found there.");
+        change({ kind: "area", layer: "mask", color, loops });
+      } catch (error) {
+        if (!signal.aborted) trouble.textContent = error instanceof Error ? error.message : String(error);
+      } finally {
+        selecting = null;
+        buttons();
+      }
+    }
+
     function redrawn() {
       settle();
       buttons();
@@ -347,7 +383,7 @@
       zoomAt(Math.exp(-event.deltaY * (event.deltaMode ? 0.05 : 0.0018)), point(event));
     }, { passive: false });
     function ringShown(event, { x, y }) {
-      ring.hidden = mode === "frame" || tool === "lasso" || (event.pointerType === "touch" && !stroke);
+      ring.hidden = mode === "frame" || tool === "lasso" || selects() || (event.pointerType === "touch" && !stroke);
       if (ring.hidden) return;
       const across = Math.max(4, size[mode] * view.scale);
       ring.style.cssText = `width: ${across}px; height: ${across}px; transform: translate(${x - across / 2}px, ${y - across / 2}px)`;
@@ -440,8 +476,9 @@
     const redoButton = iconButton(icon("redo"), "Redo", "Control+Shift+Z", redo);
     const percent = make("button", { type: "button", className: "tool percent", title: "Fit the window", onclick: fit });
     const doneButton = make("button", { type: "button", className: "act primary", textContent: "Done", onclick: done });
-    const tools = ["brush", "erase", "lasso"].map((name) => {
-      const label = { brush: "Brush", erase: "Eraser", lasso: "Lasso" }[name] ?? "";
+    const canSelect = Boolean(form().dataset.selects);
+    const tools = ["brush", "erase", "lasso", ...(canSelect ? ["select"] : [])].map((name) => {
+      const label = { brush: "Brush", erase: "Eraser", lasso: "Lasso", select: "Select" }[name] ?? "";
       const made = button(name, label, label[0], () => pick(name));
       made.dataset.tool = name;
       return made;
@@ -478,6 +515,10 @@
       fit();
     } });
     const reset = make("button", { type: "button", className: "act", textContent: "Reset", onclick: () => (setSides({ left: 0, top: 0, right: 0, bottom: 0 }), fit()) });
+    const wanted = make("input", { type: "text", placeholder: "What to select, or click on it", ariaLabel: "What to select", maxLength: 200 });
+    wanted.onkeydown = (/** @type {KeyboardEvent} */ event) => event.key === "Enter" && (event.preventDefault(), select({ text: wanted.value }));
+    const selectButton = make("button", { type: "button", className: "act", onclick: () => select({ text: wanted.value }) });
+    const asking = make("div", { className: "canvas-tools canvas-select" }, wanted, selectButton);
     const painting = make("div", { className: "canvas-tools painting-tools" },
       make("div", { className: "acts", role: "group", ariaLabel: "Tools" }, ...tools),
       make("div", { className: "swatches", role: "group", ariaLabel: "Color" }, ...swatches, ownColor),
@@ -495,7 +536,7 @@
     const box = dialog("canvas", "Edit image",
       make("div", { className: "canvas-top" }, make("div", { className: "modes", role: "group", ariaLabel: "What to paint" }, ...tabs),
         make("div", { className: "canvas-history" }, undoButton, redoButton, iconButton("−", "Zoom out", "-", () => zoomAt(0.8)), percent, iconButton("+", "Zoom in", "+", () => zoomAt(1.25)))),
-      stage, painting, framing, make("div", { className: "canvas-foot" }, keys, trouble, doneButton),
+      stage, asking, painting, framing, make("div", { className: "canvas-foot" }, keys, trouble, doneButton),
     );
     box.onclick = null; // a stroke that ends outside must not close it
 
@@ -504,6 +545,9 @@
       redoButton.disabled = mode === "frame" || !drawing.canRedo;
       const layer = mode === "frame" ? "mask" : mode;
       box.dataset.mode = mode;
+      box.dataset.tool = selects() ? "select" : "";
+      selectButton.textContent = selecting ? "Stop" : "Select area";
+      stage.ariaBusy = String(Boolean(selecting));
       for (const tab of tabs) tab.ariaPressed = String(tab.dataset.mode === mode);
       for (const one of tools) one.ariaPressed = String(one.dataset.tool === tool);
       for (const one of swatches) one.ariaPressed = String(one.dataset.color === color);
@@ -527,7 +571,7 @@
     const resize = (pixels) => mode !== "frame" && ((size[mode] = Math.min(Math.max(Math.round(pixels), 1), Math.round(largest))), buttons());
 
     box.addEventListener("keydown", (/** @type {On<KeyboardEvent>} */ event) => {
-      if (event.target.matches("input[type=number]")) return;
+      if (event.target.matches("input[type=number], input[type=text]")) return;
       const letter = event.key.toLowerCase();
       if (event.ctrlKey || event.metaKey) {
         if (letter !== "z" && letter !== "y") return;
@@ -539,7 +583,7 @@
       if (event.key === " " && !event.target.closest("button")) return event.preventDefault(), void (spaceHeld = true);
       const step = mode === "frame" ? 1 : Math.max(1, size[mode] * 0.15);
       const act = {
-        b: () => pick("brush"), e: () => pick("erase"), l: () => pick("lasso"),
+        b: () => pick("brush"), e: () => pick("erase"), l: () => pick("lasso"), s: () => canSelect && pick("select"),
         i: () => mode === "mask" && whole("invert"), f: () => whole("fill"), c: () => whole("clear"), delete: () => whole("clear"),
         "[": () => mode !== "frame" && resize(size[mode] - step), "]": () => mode !== "frame" && resize(size[mode] + step),
         "+": () => zoomAt(1.25), "=": () => zoomAt(1.25), "-": () => zoomAt(0.8), 0: fit,
@@ -566,6 +610,7 @@
     });
     resized.observe(stage);
     box.addEventListener("close", () => {
+      selecting?.abort();
       keep();
       removeEventListener("pagehide", keep);
       resized.disconnect();

@@ -8,6 +8,7 @@
   const STEP = 8; // of the frame; models work on blocks of 8 pixels
   const WHOLE = ["fill", "clear", "invert"];
   const STROKES = ["brush", "erase", "lasso"];
+  const SMALLEST = 8; // points of the outline of an area, which is else a speck
 
   class Drawing {
     /** @type {CanvasOp[]} */
@@ -70,6 +71,10 @@
     const color = /^#[0-9a-f]{6}$/.test(op?.color) ? op.color : "#000000";
     if (WHOLE.includes(op?.kind)) return { kind: op.kind, layer, color };
     const numbers = (list) => Array.isArray(list) && list.every(Number.isFinite);
+    if (op?.kind === "area") {
+      const whole = Array.isArray(op.loops) && op.loops.every((loop) => numbers(loop) && loop.length % 2 === 0);
+      return whole ? { kind: "area", layer, color, loops: op.loops } : null;
+    }
     if (!STROKES.includes(op?.kind) || !numbers(op.points) || op.points.length % 2 || !(op.size > 0)) return null;
     const widths = numbers(op.widths) && op.widths.length === op.points.length / 2 ? { widths: op.widths } : {};
     return { kind: op.kind, layer, color, size: op.size, points: op.points, ...widths };
@@ -104,12 +109,23 @@
     if (op.kind === "clear") pen.clearRect(0, 0, width, height);
     else if (WHOLE.includes(op.kind)) pen.fillRect(0, 0, width, height);
     else if (op.kind === "lasso") fillPath(pen, op.points ?? []);
+    else if (op.kind === "area") fillArea(pen, op.loops ?? []);
     else drawStroke(pen, op, from);
   }
   function fillPath(pen, points) {
     pen.beginPath();
     for (let at = 0; at < points.length; at += 2) pen.lineTo(points[at], points[at + 1]);
     pen.fill();
+  }
+  /** @param {any} pen @param {number[][]} loops outlines of areas and of their holes */
+  function fillArea(pen, loops) {
+    pen.beginPath();
+    for (const loop of loops) {
+      pen.moveTo(loop[0], loop[1]);
+      for (let at = 2; at < loop.length; at += 2) pen.lineTo(loop[at], loop[at + 1]);
+      pen.closePath();
+    }
+    pen.fill("evenodd");
   }
   /** @param {any} pen @param {CanvasOp} op @param {number} from */
   function drawStroke(pen, { points = [], widths, size = 1 }, from) {
@@ -131,6 +147,57 @@
     if (!widths || first === last) pen.stroke();
   }
 
+  // ---- areas -------------------------------------------------------------------------------------
+
+  /**
+   * The outlines of what is light in an image, as the loops of an area.
+   * @param {{ data: ArrayLike<number>, width: number, height: number }} image RGBA
+   * @param {number} [scale] of the outlines
+   */
+  function outlines({ data, width, height }, scale = 1) {
+    const inside = (x, y) => x >= 0 && y >= 0 && x < width && y < height && data[4 * (y * width + x)] > 127;
+    // The edges between pixels inside and outside, by the corner that they start from. They run
+    // around the inside, so at each corner as many end as start.
+    /** @type {Map<number, number[]>} */
+    const edges = new Map();
+    const corner = (x, y) => y * (width + 1) + x;
+    const edge = (from, to) => edges.set(from, [...(edges.get(from) ?? []), to]);
+    for (let y = 0; y < height; y += 1) {
+      for (let x = 0; x < width; x += 1) {
+        if (!inside(x, y)) continue;
+        if (!inside(x, y - 1)) edge(corner(x, y), corner(x + 1, y));
+        if (!inside(x + 1, y)) edge(corner(x + 1, y), corner(x + 1, y + 1));
+        if (!inside(x, y + 1)) edge(corner(x + 1, y + 1), corner(x, y + 1));
+        if (!inside(x - 1, y)) edge(corner(x, y + 1), corner(x, y));
+      }
+    }
+    const loops = [];
+    for (const [start] of edges) {
+      while (edges.get(start)?.length) {
+        const loop = [];
+        let at = start;
+        do {
+          loop.push([at % (width + 1), Math.floor(at / (width + 1))]);
+          at = edges.get(at)?.pop() ?? start;
+        } while (at !== start);
+        if (loop.length >= SMALLEST) loops.push(smooth(loop).flatMap(([x, y]) => [Math.round(x * scale * 10) / 10, Math.round(y * scale * 10) / 10]));
+      }
+    }
+    return loops;
+  }
+  /** Cut the steps of pixels: the middles of the edges, without those on a straight line. @param {number[][]} loop */
+  function smooth(loop) {
+    const middles = loop.map(([x, y], at) => {
+      const [nextX, nextY] = loop[(at + 1) % loop.length];
+      return [(x + nextX) / 2, (y + nextY) / 2];
+    });
+    return middles.filter(([x, y], at) => {
+      const [beforeX, beforeY] = middles.at(at - 1) ?? [x, y];
+      const [afterX, afterY] = middles[(at + 1) % middles.length];
+      return (x - beforeX) * (afterY - y) !== (y - beforeY) * (afterX - x);
+    });
+  }
+
   // ---- the frame ---------------------------------------------------------------------------------
 
   /** @param {number} pixels @param {number} most */
@@ -146,5 +213,5 @@
     return { left: snap(across / 2, most), top: snap(down / 2, most), right: snap(across / 2, most), bottom: snap(down / 2, most) };
   }
 
-  globalThis.comfyDrawing = { Drawing, read, extend, draw, snap, frameOf, STEP };
+  globalThis.comfyDrawing = { Drawing, read, extend, draw, outlines, snap, frameOf, STEP };
 })();

@@ -174,6 +174,8 @@ interface CanvasOp {
   color: string;
   size?: number;
   points?: number[];
+  /** The outlines of an area and of its holes. */
+  loops?: number[][];
   /** The part of `size` at each point, from a pen's pressure. */
   widths?: number[];
 }
@@ -194,6 +196,7 @@ interface DrawingTools {
   read(data: unknown): { base: string; drawing: CanvasDrawing } | null;
   extend(op: CanvasOp, x: number, y: number, at: { scale: number; width?: number }): void;
   draw(pen: unknown, op: CanvasOp, image: { width: number; height: number; ink: string }, from?: number): void;
+  outlines(image: { data: ArrayLike<number>; width: number; height: number }, scale?: number): number[][];
   snap(pixels: number, most: number): number;
   frameOf(ratio: number, image: { width: number; height: number }, most: number): Record<string, number>;
   STEP: number;

@@ -81,6 +81,9 @@ _FAMILIES: Final[tuple[tuple[str, re.Pattern[str]], ...]] = tuple(
         ("Stable Audio", r"stable[_ -]?audio"),
         ("MiniMax H3", r"minimax"),
         ("SVD", r"(?<![a-z])svd"),
+        # Checkpoints that select or recognize instead of generating.
+        ("SAM 3", r"(?<![a-z])sam3"),
+        ("SDPose", r"sdpose"),
     )
 )
 

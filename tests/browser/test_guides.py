@@ -11,6 +11,7 @@ from PIL import Image, ImageDraw
 
 from tests.browser import support
 from tests.browser.test_accessibility import COLOR_RULES, SMALL_JS
+from tests.browser.test_canvas import ALPHA_JS, done
 from tests.browser.test_loras import OVERFLOW_JS, SETTLED_JS, SIZES, violations
 
 pytestmark = pytest.mark.browser
@@ -85,3 +86,35 @@ def test_guides_are_added_previewed_run_and_reused(person: Callable[..., Any]) -
     assert page.input_value(f"{CONTROL} [data-part=end]") == "60"
     assert page.input_value(f"{CONTROL} [data-part=type]") == "lineart"
     assert page.input_value(f"{REFERENCE} [data-part=strength]") == "0.4"
+
+
+def test_canvas_selects_by_click_and_by_words(person: Callable[..., Any]) -> None:
+    page = person()
+    support.choose(page, "sdxl_inpaint")
+    page.set_input_files("#form input[type=file]", picture())
+    page.wait_for_selector(".upload.filled")
+    page.click("[data-do=open-canvas]")
+    page.wait_for_selector("#canvas .base")
+    undo = page.locator("#canvas [aria-label=Undo]")
+    page.click("#canvas [data-tool=select]")
+    page.click(".canvas-stage")  # in its middle is the disc
+    page.wait_for_selector("#canvas [aria-label=Undo]:enabled")
+    assert violations(page, {}) == []
+    for size in SIZES:
+        page.set_viewport_size(size)
+        assert page.evaluate(OVERFLOW_JS) <= 0
+    assert page.evaluate(SMALL_JS) == []
+    page.set_viewport_size(support.WIDE)
+    undo.click()
+    assert undo.is_disabled()
+    page.fill(".canvas-select input", "the disc")
+    page.press(".canvas-select input", "Enter")
+    page.wait_for_selector("#canvas [aria-label=Undo]:enabled")
+    done(page)
+    assert page.evaluate(ALPHA_JS, [8, 48, 88]) == [255, 0, 255]
+
+    # Opened again, the selection can be undone.
+    page.click("[data-do=open-canvas]")
+    page.wait_for_selector("#canvas .base")
+    undo.click()
+    page.wait_for_selector("#canvas [aria-label=Undo]:disabled")

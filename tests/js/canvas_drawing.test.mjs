@@ -3,7 +3,7 @@ import { test } from "node:test";
 
 import "../../assets/js/canvas_drawing.js";
 
-const { Drawing, read, extend, draw, snap, frameOf } = globalThis.comfyDrawing;
+const { Drawing, read, extend, draw, outlines, snap, frameOf } = globalThis.comfyDrawing;
 const brush = (more = {}) => ({ kind: "brush", layer: "mask", color: "#000000", size: 10, points: [1, 2, 3, 4], ...more });
 
 /** A 2D context that writes down its calls. */
@@ -84,4 +84,27 @@ test("the frame snaps to 8 pixels and surrounds the image", () => {
   assert.deepEqual([snap(13, 2048), snap(-5, 2048), snap(9999, 2048)], [16, 0, 2048]);
   assert.deepEqual(frameOf(1, { width: 1024, height: 768 }, 2048), { left: 0, top: 128, right: 0, bottom: 128 });
   assert.deepEqual(frameOf(16 / 9, { width: 1024, height: 1024 }, 2048), { left: 400, top: 0, right: 400, bottom: 0 });
+});
+
+test("outlines goes around areas and holes, once each, and read keeps them", () => {
+  const [width, height] = [40, 30];
+  const data = new Uint8ClampedArray(4 * width * height);
+  const light = (x, y) => x >= 5 && x < 25 && y >= 5 && y < 25 && !(x >= 10 && x < 20 && y >= 10 && y < 20);
+  for (let y = 0; y < height; y += 1) for (let x = 0; x < width; x += 1) if (light(x, y)) data[4 * (y * width + x)] = 255;
+  const loops = outlines({ data, width, height }, 2);
+  assert.equal(loops.length, 2);
+  // The area of a polygon; the corners are cut by half a pixel.
+  const area = (loop) => {
+    let sum = 0;
+    for (let at = 0; at < loop.length; at += 2) {
+      const next = (at + 2) % loop.length;
+      sum += loop[at] * loop[next + 1] - loop[next] * loop[at + 1];
+    }
+    return Math.abs(sum / 2);
+  };
+  assert.ok(Math.abs(area(loops[0]) - 1600) < 5 && Math.abs(area(loops[1]) - 400) < 5);
+  assert.deepEqual(outlines({ data: new Uint8ClampedArray(data.length), width, height }), []);
+  const op = { kind: "area", layer: "mask", color: "#000000", loops };
+  assert.deepEqual(read({ base: "a.png", ops: [op] }).drawing.ops, [op]);
+  assert.equal(read({ base: "a.png", ops: [{ ...op, loops: [[1, "x"]] }] }), null);
 });

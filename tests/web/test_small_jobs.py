@@ -54,6 +54,19 @@ async def test_preprocess_canny_returns_the_edges_and_keeps_nothing(
     assert await app.services.client.recent() == []
 
 
+@pytest.mark.parametrize("what", [{"text": "a square"}, {"points": [[80, 60]]}])
+async def test_segment_by_words_or_a_click_returns_a_mask(visit: Any, what: dict[str, Any]) -> None:
+    client, _, name = visit
+    response = await client.post("/create/segment", json={"image": name, **what})
+    assert response.status_code == 200, response.text
+    with Image.open(io.BytesIO(response.content)) as image:
+        mask = np.asarray(image.convert("L")) > 128
+    assert mask[35:85, 45:115].all()
+    assert not mask[:25].any()
+    response = await client.post("/create/segment", json={"image": name})
+    assert "Say what to select" in response.json()["error"]
+
+
 @pytest.mark.parametrize(
     ("form", "message"),
     [

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from ...protocol.object_info import InputSpec, NodeRegistry
 from ...workflow.conditioning.picture_values import PICTURE_VALUES
+from ...workflow.conditioning.segment_graph import can_segment
 from ...workflow.fields.field_types import INTEGER_ROLES, MODEL_ROLES, NUMBER_ROLES, grid_hint
 from ...workflow.fields.numbers import parse_number
 from ...workflow.graph import NodeLink, consumers
@@ -83,6 +84,7 @@ def form(
         "form",
         preset=preset.id,
         canvas_presets=canvas_presets,
+        selects=library is not None and can_segment(library),
         prompt=prompt.id if prompt else "",
         own_prompt=str(prompt.default or "") if prompt else "",
         prompt_hint=grid_hint("prompt", has_choices=False),

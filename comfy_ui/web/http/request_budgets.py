@@ -176,6 +176,7 @@ BUDGETS: Final = (
     _action("/create/go-on"),
     _action("/create/estimate", per_caller=2, total=16),
     _action("/create/preprocess", per_caller=2, total=8),
+    _action("/create/segment", per_caller=2, total=8),
     _action("/grid", per_caller=2, total=8),
     _upload("/drops", 64),
     _get("/presets/own", per_caller=4),

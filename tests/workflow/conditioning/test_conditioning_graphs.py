@@ -11,8 +11,10 @@ import pytest
 from comfy_ui.errors import UnknownModelError, ValidationError
 from comfy_ui.protocol.object_info import NodeRegistry
 from comfy_ui.workflow.checks.allow_list import check_allowed, is_allowed
+from comfy_ui.workflow.checks.graph_checks import check_workflow
 from comfy_ui.workflow.conditioning.control_types import CONTROL_TYPES, preprocess_graph
 from comfy_ui.workflow.conditioning.sampling_inputs import sampling_inputs
+from comfy_ui.workflow.conditioning.segment_graph import segment_graph
 from comfy_ui.workflow.graph import as_link
 from comfy_ui.workflow.prepare import PreparedGraph, prepare
 from comfy_ui.workflow.presets.preset_store import load_presets
@@ -36,6 +38,7 @@ MODELS = {
     ],
     "StyleModelLoader.style_model_name": ["flux1-redux-dev.safetensors"],
     "CLIPVisionLoader.clip_name": ["sigclip_vision_patch14_384.safetensors"],
+    "CheckpointLoaderSimple.ckpt_name": ["sam/sam3.1_multiplex_fp16.safetensors"],
     "LoadDA3Model.model_name": ["depth_anything_3_mono_large.safetensors"],
 }
 IP_ADAPTER = {
@@ -347,6 +350,19 @@ def test_preprocess_graph_only_prepares_the_picture() -> None:
     assert [node["class_type"] for node in graph.values()] == ["LoadImage", "Canny", "PreviewImage"]
     with pytest.raises(ValidationError, match="cannot prepare"):
         preprocess_graph("lineart", "a.png", server())
+
+
+@pytest.mark.parametrize("what", [{"text": "the dog"}, {"points": [(3, 4), (9, 9)]}])
+def test_segment_graph_is_valid_on_a_server_with_sam3(what: dict[str, Any]) -> None:
+    graph = segment_graph("a.png", server(), **what)
+    problems = check_workflow(graph, server(), uploads=UPLOADS)
+    assert [str(one) for one in problems if one.severity == "error"] == []
+    with pytest.raises(ValidationError, match="Say what to select"):
+        segment_graph("a.png", server())
+    with pytest.raises(ValidationError, match="no SAM 3 model"):
+        segment_graph("a.png", NodeRegistry(recorded_object_info("0.33.0")), **what)
+    with pytest.raises(ValidationError, match="cannot select"):
+        segment_graph("a.png", server("0.3.64"), **what)
 
 
 def test_control_types_nodes_of_core_are_declared_so_by_the_recorded_server() -> None:

@@ -15,6 +15,7 @@ from ....client.tracking.small_job import run_small_job
 from ....errors import GenerationFailedError, ValidationError
 from ....protocol.object_info import NodeRegistry
 from ....workflow.conditioning.control_types import preprocess_graph
+from ....workflow.conditioning.segment_graph import segment_graph
 from ....workflow.graph import Graph
 from ...auth.access import Access
 from ...http.handlers import PRIVATE, asked, body, guarded, while_connected
@@ -34,6 +35,14 @@ class _Preprocess(BaseModel):
     type: Annotated[str, Field(max_length=40)]
 
 
+class _Segment(BaseModel):
+    """The upload to select a part of: by words, or by its pixels."""
+
+    image: Annotated[str, Field(max_length=400)]
+    text: Annotated[str, Field(max_length=200)] = ""
+    points: Annotated[list[tuple[int, int]], Field(max_length=32)] = []
+
+
 class SmallJobs:
     """Answers with an image as soon as a server has made it; ends with the request."""
 
@@ -47,6 +56,7 @@ class SmallJobs:
         """The routes, for ``app_kwargs`` of Gradio's ``launch``."""
         return [
             Route("/create/preprocess", guarded(self._preprocess, writes=True), methods=["POST"]),
+            Route("/create/segment", guarded(self._segment, writes=True), methods=["POST"]),
         ]
 
     async def _preprocess(self, request: Request) -> Response:
@@ -57,6 +67,17 @@ class SmallJobs:
 
         def graph(image: str, registry: NodeRegistry) -> Graph:
             return preprocess_graph(form.type, image, registry)
+
+        return await while_connected(request, self._run(content, graph))
+
+    async def _segment(self, request: Request) -> Response:
+        """Respond with a mask of an uploaded image, white where it shows what was asked for."""
+        user_id = self._access.require("run", request)
+        form = asked(_Segment, await body(request))
+        content = await self._uploads.layer(form.image, "picture", user_id)
+
+        def graph(image: str, registry: NodeRegistry) -> Graph:
+            return segment_graph(image, registry, text=form.text, points=form.points)
 
         return await while_connected(request, self._run(content, graph))
 
