@@ -153,11 +153,12 @@ def _match(name: str, files: list[str]) -> str:
 
 def _default(chosen: ControlType, files: list[str], family: str) -> str:
     """Return the model for a type: one made for it, else a union model."""
-    fitting = [file for file in files if not family or family_of(basename(file)) == family]
+    fitting = [file for file in files if not family or family_of(file) == family]
+    named = [file for file in fitting if chosen.clue.search(basename(file))]
     # Union models do not inpaint: that takes a model with an input for the mask.
     unions = [] if chosen.masked else [file for file in fitting if is_union(file)]
-    for file in (*(one for one in fitting if chosen.clue.search(basename(one))), *unions):
-        return file
+    if named or unions:
+        return (*named, *unions)[0]
     folder = (CONTROL_FAMILIES[family].folders if family in CONTROL_FAMILIES else (*_LISTS,))[0]
     raise UnknownModelError(
         f"The server has no ControlNet of the type {chosen.title}"
