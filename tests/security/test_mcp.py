@@ -170,6 +170,19 @@ async def test_mcp_error_of_an_endpoint_is_a_result_with_a_sentence(shared: Any)
             await assistant.call_tool("generate", {})
 
 
+@ERAS
+async def test_mcp_arrays_of_a_prompt_are_a_group_that_its_caller_finds(
+    open_app: Any, mode: str
+) -> None:
+    arguments = {"preset": "sd15", "prompt": f"[[red, green]] {mode}", "values": SMALL}
+    async with client(open_app, mode) as mine:
+        answer = (await mine.call_tool("generate", arguments)).structured_content
+        state = (await mine.call_tool("job", {"job_id": answer["group"]})).structured_content
+    assert len(answer["files"]) == 2
+    assert len(state["jobs"]) == 2
+    assert OUTPUTS["job"].model_validate(state)
+
+
 @pytest.mark.parametrize("streaming", [False, True])
 async def test_mcp_exchange_ends_when_the_app_stops(streaming: bool) -> None:
     started, sent = asyncio.Event(), []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 __all__ = ["OUTPUTS"]
 
@@ -36,6 +36,7 @@ class JobAnswer(BaseModel):
     """The state of a job."""
 
     job: str = Field(description="id of the job, for the tools job and cancel")
+    group: str | None = Field(description="id of its group of jobs, for the same tools")
     phase: str = Field(description="queued, loading, running, saving, succeeded, failed, …")
     done: bool
     progress: float = Field(description="percent")
@@ -55,6 +56,20 @@ class JobAnswer(BaseModel):
     files: list[FileAnswer]
     texts: list[str]
     notices: list[str] = Field(default=[], description="values that were rounded")
+
+
+class StateAnswer(BaseModel):
+    """The state of a job, with the fields of "generate", or of a group of jobs."""
+
+    model_config = ConfigDict(extra="allow")
+
+    job: str | None = None
+    group: str | None
+    phase: str | None = None
+    jobs: list[str] = Field(default=[], description="the jobs of a group")
+    done: bool
+    paused: bool
+    files: list[FileAnswer]
 
 
 class ParameterAnswer(BaseModel):
@@ -81,6 +96,8 @@ class PresetAnswer(BaseModel):
     ready: bool | None = Field(description="whether it can run now; null while unknown")
     lack: str | None = Field(description="what it needs to run")
     takes_loras: bool
+    takes_controlnets: bool
+    takes_references: bool
     parameters: list[ParameterAnswer]
 
 
@@ -118,7 +135,7 @@ OUTPUTS: dict[str, type[BaseModel]] = {
     "run_workflow": JobAnswer,
     "enhance": EnhanceAnswer,
     "presets": PresetsAnswer,
-    "job": JobAnswer,
+    "job": StateAnswer,
     "cancel": CancelAnswer,
     "pause": PauseAnswer,
     "resume": PauseAnswer,

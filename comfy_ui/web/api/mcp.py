@@ -179,7 +179,7 @@ class McpTools:
         async with aclosing(answers) as parts:
             async for last in parts:
                 if call.job_id is None:
-                    call.job_id = last["job"]
+                    call.job_id, call.group_id = last["job"], last["group"]
                     if call.cancelled:
                         self._cancel(call)
                 await ctx.session.report_progress(last["progress"], 100, _progress_message(last))
@@ -209,8 +209,9 @@ class McpTools:
             text = _text(self._presets[1])
             return types.CallToolResult(content=[text], structured_content=data)
         data = {**answer}
-        if identity and "job" in data:
-            data["job"] = f"{data['job']}{_IDENTITY_MARK}{identity}"
+        if identity:
+            ids = {name: data[name] for name in ("job", "group") if data.get(name)}
+            data |= {name: f"{id_}{_IDENTITY_MARK}{identity}" for name, id_ in ids.items()}
         pictures: list[types.ContentBlock] = []
         links: list[types.ContentBlock] = []
         if "files" in data:
@@ -258,13 +259,16 @@ class McpTools:
     def _cancel(self, call: _Call) -> None:
         """Cancel a call's job in a task of its own, because the call's is being cancelled."""
         if call.job_id is not None:
-            task = asyncio.create_task(self._cancel_job(call.request, call.job_id), name="cancel")
+            task = asyncio.create_task(self._cancel_jobs(call), name="cancel")
             self._cancelling.add(task)
             task.add_done_callback(self._cancelling.discard)
 
-    async def _cancel_job(self, request: Request, job_id: str) -> None:
-        user_id = self._access.user_id(request)
-        await self._services.jobs.cancel(job_id, user_id)
+    async def _cancel_jobs(self, call: _Call) -> None:
+        user_id, jobs = self._access.user_id(call.request), self._services.jobs
+        if call.group_id is not None:
+            await jobs.groups.cancel(call.group_id, user_id)
+        elif call.job_id is not None:
+            await jobs.cancel(call.job_id, user_id)
 
     # Resources
 
@@ -363,6 +367,7 @@ class _Call:
 
     request: Request
     job_id: str | None = None
+    group_id: str | None = None
     cancelled: bool = False
 
 
