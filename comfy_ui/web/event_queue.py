@@ -21,7 +21,9 @@ from functools import wraps
 from types import SimpleNamespace
 from typing import Any, Final
 
-from gradio import processing_utils, queueing, route_utils, routes, utils
+import anyio.to_thread
+from gradio import blocks, processing_utils, queueing, route_utils, routes, utils
+from gradio.components import HTML, Textbox
 from gradio.data_classes import GradioModel, GradioRootModel
 from gradio.queueing import Queue
 from gradio.utils import set_task_name
@@ -112,15 +114,46 @@ def skip_needless_work() -> None:
 
     For each update Gradio searches the disk for matplotlib twice, 0.3 ms each if it is not
     installed, and copies JSON value by value, three times, in search of files: 2 ms for 1,000
-    values. No handler of this app plots, and JSON without a "path" holds no file.
+    values. No handler of this app plots, and JSON without a "path" holds no file. Threads check
+    the login of each request and convert each value, which takes microseconds without one.
     """
-    replaced: Any = utils
+    replaced: Any = routes
+    if not hasattr(replaced.Depends, "__wrapped__"):
+        replaced.Depends = _without_thread(replaced.Depends)
+    replaced = blocks
+    replaced.anyio = SimpleNamespace(to_thread=SimpleNamespace(run_sync=_run_sync))
+    replaced = utils
     replaced.MatplotlibBackendMananger = nullcontext
     replaced = processing_utils
     for name in ("async_move_files_to_cache", "add_root_url"):
         function = getattr(processing_utils, name)
         if not hasattr(function, "__wrapped__"):
             setattr(replaced, name, _only_with_paths(function))
+
+
+def _without_thread(depends: Callable[..., Any]) -> Callable[..., Any]:
+    """Wrap FastAPI's ``Depends`` so that Gradio's check of a login runs in the event loop."""
+
+    @wraps(depends)
+    def depend(dependency: Any = None, **options: Any) -> Any:
+        if getattr(dependency, "__name__", "") != "login_check":
+            return depends(dependency, **options)
+
+        @wraps(dependency)
+        async def check(*args: Any, **values: Any) -> Any:
+            return dependency(*args, **values)
+
+        return depends(check, **options)
+
+    return depend
+
+
+async def _run_sync(function: Callable[..., Any], *args: Any, **options: Any) -> Any:
+    """Run a function in a thread, unless it converts a value of text or HTML."""
+    name, component = getattr(function, "__name__", ""), getattr(function, "__self__", None)
+    if name in {"preprocess", "postprocess"} and isinstance(component, (HTML, Textbox)):
+        return function(*args)
+    return await anyio.to_thread.run_sync(function, *args, **options)
 
 
 def _only_with_paths(function: Callable[..., Any]) -> Callable[..., Any]:

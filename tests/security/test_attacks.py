@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +13,8 @@ from tests.security import attacks
 from tests.security.attacks import ATTACKS, LONGEST_RECOVERY_S, Attack, Target, measure
 from tests.security.test_availability import SLOWEST_S
 
+TESTS = Path(__file__).resolve().parents[1]
+SECURITY_MODEL = TESTS.parent / "docs/develop/security-model.md"
 WORST = ("call/run_workflow", "POST /mcp presets")
 
 
@@ -36,3 +40,13 @@ async def test_app_under_attack_answers_others(
     assert row.peak_mb < 1200, row.line
     assert row.recovery_s < LONGEST_RECOVERY_S, row.line
     record_property("answers to attacks", row.answers.total())
+
+
+def test_security_model_names_existing_tests_and_attacks() -> None:
+    table = SECURITY_MODEL.read_text(encoding="utf-8").partition("<!-- attacks -->")[2]
+    rows = re.findall(r"^\| (.+) \| (`.+`) \|$", table, re.MULTILINE)
+    names = {name for _, tests in rows for name in re.findall(r"`([^`]+)`", tests)}
+    sources = "".join(path.read_text(encoding="utf-8") for path in TESTS.rglob("test_*.py"))
+    existing = {*re.findall(r"def (test_\w+)\(", sources), *(one.endpoint for one in ATTACKS)}
+    assert len(rows) >= 26
+    assert names <= existing

@@ -259,6 +259,8 @@ def needless_work_skipped(monkeypatch: pytest.MonkeyPatch) -> None:
         (gradio.utils, "MatplotlibBackendMananger"),
         (processing_utils, "async_move_files_to_cache"),
         (processing_utils, "add_root_url"),
+        (gradio.routes, "Depends"),
+        (gradio.blocks, "anyio"),
     ):
         monkeypatch.setattr(module, name, getattr(module, name))
     skip_needless_work()
@@ -298,3 +300,28 @@ async def test_skip_needless_work_files_are_still_moved_and_addressed(tmp_path: 
     moved: Any = await move({"x": [[file]]}, gr.JSON(render=False), postprocess=True)
     assert moved["x"][0][0]["url"].startswith("/gradio_api/file=")
     assert add([{"x": file}], "https://x", None)[0]["x"]["url"] == "https://x/f"
+
+
+@pytest.mark.usefixtures("needless_work_skipped")
+async def test_skip_needless_work_text_and_html_are_converted_without_a_thread(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def postprocess(_self: Any, _value: Any) -> int:
+        return threading.get_ident()
+
+    monkeypatch.setattr(gr.HTML, "postprocess", postprocess)
+    blocks: Any = gradio.blocks
+    run_sync, here = blocks.anyio.to_thread.run_sync, threading.get_ident()
+    assert await run_sync(gr.HTML(render=False).postprocess, "x", limiter=None) == here
+    assert await run_sync(threading.get_ident, limiter=None) != here
+
+
+@pytest.mark.usefixtures("needless_work_skipped")
+async def test_skip_needless_work_login_is_checked_in_the_event_loop() -> None:
+    def login_check(user: str) -> None:
+        raise PermissionError(user)
+
+    routes: Any = gradio.routes
+    with pytest.raises(PermissionError, match="ann"):
+        await routes.Depends(login_check).dependency("ann")
+    assert routes.Depends(threading.get_ident).dependency is threading.get_ident

@@ -91,3 +91,32 @@ async def test_slots_of_one_address_are_limited_for_all_its_callers() -> None:
     assert sum(task.done() for task in tasks) == 30 - STREAM.per_address
     end.set()
     await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def test_slots_waiting_callers_get_shared_slots_in_turn() -> None:
+    slots = RequestSlots()
+    budget = RequestBudget("GET", "/x", total=1)
+    order: list[str] = []
+
+    async def request(caller: str) -> None:
+        async with slots.of_all(budget, caller):
+            order.append(caller)
+            await asyncio.sleep(0)
+
+    await asyncio.gather(*(request(caller) for caller in "aaaaaabbc"))
+    assert order == [*"aabcabaaa"]
+    assert len(slots) == 0
+
+
+async def test_slots_many_callers_may_wait_but_not_one_with_many_requests() -> None:
+    slots = RequestSlots()
+    budget = RequestBudget("GET", "/x", total=1)
+
+    async def request(caller: str) -> None:
+        async with slots.of_all(budget, caller):
+            await asyncio.sleep(0)
+
+    await asyncio.gather(*(request(str(number)) for number in range(600)))
+    refused = await asyncio.gather(*(request("a") for _ in range(600)), return_exceptions=True)
+    assert 0 < len([error for error in refused if error]) < 600
+    assert {type(error) for error in refused if error} == {TooManyRequestsError}

@@ -185,7 +185,7 @@ class AccessMiddleware:
                 if read_ahead:
                     body = await reading.all()
                     receive = _replayed(body or b"", reading)
-                async with self._slots.of_all(_place(budget, body)):
+                async with self._slots.of_all(_place(budget, body), caller):
                     if read_ahead:
                         role = self._access.role(Request(scope))
                         problem = _problem(body, budget, reading, role)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Final
@@ -13,7 +13,8 @@ from .request_budgets import RequestBudget
 __all__ = ["RequestSlots", "TooManyRequestsError"]
 
 _LONGEST_WAIT_S: Final = 30.0
-_MAX_WAITING: Final = 256
+_MAX_WAITING: Final = 256  # of one caller
+_MAX_WAITING_TOGETHER: Final = 2048
 
 
 class TooManyRequestsError(Exception):
@@ -21,46 +22,59 @@ class TooManyRequestsError(Exception):
 
 
 class _Slots:
-    """A counter with a limit and a bounded queue of waiting requests."""
+    """A counter with a limit and a bounded queue of waiting requests, callers in turn."""
 
     __slots__ = ("limit", "used", "waiting")
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self.used = 0
-        self.waiting: deque[asyncio.Future[None]] = deque()
+        self.waiting: OrderedDict[str, deque[asyncio.Future[None]]] = OrderedDict()
 
-    async def take(self, *, wait: bool, longest_s: float) -> None:
+    async def take(self, *, caller: str, wait: bool, longest_s: float) -> None:
         if self.used < self.limit:
             self.used += 1
             return
-        if not wait or len(self.waiting) >= max(_MAX_WAITING, self.limit):
+        if not wait or not self._has_room(caller):
             raise TooManyRequestsError
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self.waiting.append(turn)
+        self.waiting.setdefault(caller, deque()).append(turn)
         try:
             async with asyncio.timeout(longest_s):
                 await turn
         except TimeoutError as error:
-            self._leave(turn)
+            self._leave(caller, turn)
             raise TooManyRequestsError from error
         except asyncio.CancelledError:
-            self._leave(turn)
+            self._leave(caller, turn)
             raise
 
     def release(self) -> None:
         while self.waiting:
-            turn = self.waiting.popleft()
+            caller, turns = self.waiting.popitem(last=False)
+            turn = turns.popleft()
+            if turns:
+                self.waiting[caller] = turns  # at the end
             if not turn.done():
                 turn.set_result(None)  # it takes over this slot
                 return
         self.used -= 1
 
-    def _leave(self, turn: asyncio.Future[None]) -> None:
+    def _has_room(self, caller: str) -> bool:
+        together = sum(map(len, self.waiting.values()))
+        mine = len(self.waiting.get(caller, ()))
+        most = max(_MAX_WAITING, self.limit)
+        return mine < most and together < max(_MAX_WAITING_TOGETHER, most)
+
+    def _leave(self, caller: str, turn: asyncio.Future[None]) -> None:
         if turn.done() and not turn.cancelled():  # it received the slot at the same time
             self.release()
-        elif turn in self.waiting:
-            self.waiting.remove(turn)
+            return
+        turns = self.waiting.get(caller, deque())
+        if turn in turns:
+            turns.remove(turn)
+            if not turns:
+                del self.waiting[caller]
 
 
 class RequestSlots:
@@ -90,17 +104,21 @@ class RequestSlots:
             yield
 
     @asynccontextmanager
-    async def of_all(self, budget: RequestBudget) -> AsyncIterator[None]:
+    async def of_all(self, budget: RequestBudget, caller: str = "") -> AsyncIterator[None]:
         """Hold one of the slots that all callers share. Take it after the body has arrived.
+
+        Waiting callers get slots in turn, however many requests each of them has.
 
         Raises:
             TooManyRequestsError: no slot is free, and none became free in time.
         """
-        async with self._slot(budget, "all", budget.total):
+        async with self._slot(budget, "all", budget.total, caller):
             yield
 
     @asynccontextmanager
-    async def _slot(self, budget: RequestBudget, holder: str, limit: int) -> AsyncIterator[None]:
+    async def _slot(
+        self, budget: RequestBudget, holder: str, limit: int, caller: str = ""
+    ) -> AsyncIterator[None]:
         if not limit:
             yield
             return
@@ -109,7 +127,8 @@ class RequestSlots:
         if slots is None:
             slots = self._slots[key] = _Slots(limit)
         try:
-            await slots.take(wait=not budget.stream, longest_s=self._longest_wait_s)
+            wait = not budget.stream
+            await slots.take(caller=caller, wait=wait, longest_s=self._longest_wait_s)
             try:
                 yield
             finally:
