@@ -102,30 +102,38 @@ def get_install_hint(name: str) -> str:
     >>> get_install_hint("health")
     "pip install 'comfy-ui[health]'"
     """
+    _checked(name)
+    if _origin() is None:
+        return f"pip install -e '.[{name}]'"
+    # From a clone or a wheel: pip takes the installed package, and only adds what the extra needs.
     source = _version_control_url()
-    return f"pip install 'comfy-ui[{_checked(name)}]{f' @ {source}' if source else ''}'"
+    return f"pip install 'comfy-ui[{name}]{f' @ {source}' if source else ''}'"
 
 
 @cache
-def _origin() -> dict[str, Any]:
-    """Where the package was installed from (PEP 610); empty for a package index."""
+def _origin() -> dict[str, Any] | None:
+    """Where the package was installed from (PEP 610); empty for a package index.
+
+    None: it is not installed, but used in a clone.
+    """
     import json
     from importlib.metadata import PackageNotFoundError, distribution
 
     try:
         text = distribution("comfy-ui").read_text("direct_url.json")
-    except PackageNotFoundError:  # a clone that is not installed
-        return {"dir_info": {"editable": True}}
+    except PackageNotFoundError:
+        return None
     return dict(json.loads(text)) if text else {}
 
 
 def _is_clone() -> bool:
-    return bool(_origin().get("dir_info", {}).get("editable"))
+    return bool((_origin() or {}).get("dir_info", {}).get("editable"))
 
 
 def _version_control_url() -> str | None:
     """``git+https://…`` if the package was installed from there; without credentials."""
-    url, version = str(_origin().get("url", "")), _origin().get("vcs_info")
+    origin = _origin() or {}
+    url, version = str(origin.get("url", "")), origin.get("vcs_info")
     if not version or "@" in urlsplit(url).netloc:
         return None
     revision = version.get("requested_revision")

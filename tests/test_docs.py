@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 import inspect
+import io
 import re
 import shutil
 import socket
+import tokenize
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -47,6 +50,36 @@ async def main():
 asyncio.run(main())
 print(enhance_prompt("a cat", style="detailed").enhanced)
 """
+
+
+def _lines_of_code(program: str) -> int:
+    """Lines with code: no blank lines, comments and docstrings."""
+    documented = (ast.Module, ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+    docstrings = {
+        line
+        for node in ast.walk(ast.parse(program))
+        if isinstance(node, documented) and ast.get_docstring(node) is not None
+        for line in range(node.body[0].lineno, (node.body[0].end_lineno or 0) + 1)
+    }
+    blank = {tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT}
+    tokens = tokenize.generate_tokens(io.StringIO(program).readline)
+    lines = {
+        line
+        for token in tokens
+        if token.type not in blank | {tokenize.ENDMARKER}
+        for line in range(token.start[0], token.end[0] + 1)
+    }
+    return len(lines - docstrings)
+
+
+def test_examples_page_counts_the_lines_of_each_program() -> None:
+    page = (DOCS / "library" / "examples.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `(\w+)` \| (\d+) ", page, re.MULTILINE)
+    counted = {name: int(lines) for name, lines in rows}
+    assert counted == {
+        path.stem: _lines_of_code(path.read_text(encoding="utf-8"))
+        for path in (ROOT / "examples").glob("*.py")
+    }
 
 
 @pytest.mark.parametrize("name", TABLES)

@@ -62,6 +62,7 @@ def test_features_unknown_name_raises_with_suggestion(call) -> None:
     [
         ({}, "pip install 'comfy-ui[health]'"),
         ({"dir_info": {"editable": True}, "url": "file:///x"}, "pip install 'comfy-ui[health]'"),
+        (None, "pip install -e '.[health]'"),  # a clone that is not installed
         (
             {
                 "url": "https://example.com/c.git",
@@ -76,7 +77,7 @@ def test_features_unknown_name_raises_with_suggestion(call) -> None:
     ],
 )
 def test_install_hint_names_the_origin_of_the_package(
-    origin: dict[str, object], hint: str, monkeypatch: pytest.MonkeyPatch
+    origin: dict[str, object] | None, hint: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(features, "_origin", lambda: origin)
     assert features.get_install_hint("health") == hint

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+import tarfile
 from pathlib import Path
 
 import pytest
@@ -126,12 +127,34 @@ def test_wheel_with_extra_has_its_features(extra: str, wheel: Path, tmp_path: Pa
             assert f"comfy-ui[{name}]" in hint
 
 
+@pytest.fixture(scope="module")
+def sdist(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("sdist")
+    run_uv("build", "--sdist", "--out-dir", folder, ROOT)
+    (built,) = folder.glob("*.tar.gz")
+    return built
+
+
+@pytest.mark.slow
+def test_sdist_has_every_file_of_the_repository(sdist: Path) -> None:
+    listed = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.splitlines()
+    with tarfile.open(sdist) as archive:
+        packed = {name.partition("/")[2] for name in archive.getnames()}
+    tracked = {name for name in listed if (ROOT / name).is_file()}
+    assert tracked - packed == {".git-blame-ignore-revs"}
+    assert packed - tracked <= {"PKG-INFO"}
+
+
 @pytest.mark.slow
 def test_wheel_is_reproducible_and_the_sdist_builds_the_same_one(
-    wheel: Path, tmp_path: Path
+    wheel: Path, sdist: Path, tmp_path: Path
 ) -> None:
-    run_uv("build", "--sdist", "--out-dir", tmp_path, ROOT)
-    (sdist,) = tmp_path.glob("*.tar.gz")
     run_uv("build", "--wheel", "--out-dir", tmp_path, sdist)
     (rebuilt,) = tmp_path.glob("*.whl")
     assert rebuilt.name == wheel.name

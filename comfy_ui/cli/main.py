@@ -178,7 +178,7 @@ def _parser() -> argparse.ArgumentParser:
     )
 
     sub = add("jobs", job_commands.jobs, "List running, pending and ended jobs of the server.")
-    sub.add_argument("--limit", type=int, default=20, help="how many ended jobs to list (20)")
+    sub.add_argument("--limit", type=_count, default=20, help="how many ended jobs to list (20)")
     sub.add_argument("--json", action="store_true", help="print the jobs as JSON")
 
     sub = add("cancel", job_commands.cancel, "Cancel jobs, pending or running.")
@@ -444,6 +444,12 @@ def _seconds(text: str) -> float:
     if not 0 < seconds < float("inf"):
         raise argparse.ArgumentTypeError("a number of seconds above 0")
     return seconds
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError("a whole number from 0")
+    return int(text)
 
 
 def _speed(text: str) -> str | float:

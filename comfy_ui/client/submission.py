@@ -28,7 +28,8 @@ _HINTS = {
     "required_input_missing": "Give it a value or a link.",
     "return_type_mismatch": "Link it to an output of the right type.",
     "bad_linked_input": "A link is a list of node id and output number.",
-    "invalid_prompt_id": "Leave prompt_id out, or give str(uuid.uuid4()).",
+    "invalid_prompt_id": "It looks like 2f1c7b5e-6a0d-4c3b-9e8f-5d4a3b2c1e0f; "
+    "str(uuid.uuid4()) and 'uuidgen' make new ones.",
     "custom_validation_failed": "A str names a file of the server. Pass a Path to upload one.",
     "prompt_no_outputs": "Add a node that saves or shows something, SaveImage for instance.",
 }

@@ -60,7 +60,8 @@ _FIELDS = ("filename", "subfolder", "type", "node", "kind")
 class ReadableFile:
     """A file whose content the client that returned it can fetch.
 
-    All methods block while they fetch. Copies and pickles lose the client, and with it the content.
+    All methods block while they fetch. Copies and pickles keep the job's id, but lose the client,
+    and with it the content.
     """
 
     __slots__ = ("_prompt_id", "_reader")
@@ -76,7 +77,7 @@ class ReadableFile:
 
     @property
     def prompt_id(self) -> str | None:
-        """The job that this is a result of; None for a copied or pickled file."""
+        """The job that this is a result of; None if it is unknown."""
         return getattr(self, "_prompt_id", None)
 
     def bytes(self) -> builtins.bytes:
@@ -186,6 +187,9 @@ class OutputFile(ReadableFile, Mapping[str, str]):
         path = f"{self.subfolder}/{self.filename}".removeprefix("/")
         return f"<{type(self).__name__} {path!r} {self.kind}{folder}>"
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _restored, (type(self), self.prompt_id, *self.values())
+
     def __getitem__(self, name: str) -> str:
         if name not in _FIELDS:
             raise KeyError(name)
@@ -197,6 +201,13 @@ class OutputFile(ReadableFile, Mapping[str, str]):
 
     def __len__(self) -> int:
         return len(_FIELDS)
+
+
+def _restored(kind: type[OutputFile], prompt_id: str | None, *values: Any) -> OutputFile:
+    file = kind(*values)
+    if prompt_id is not None:
+        object.__setattr__(file, "_prompt_id", prompt_id)
+    return file
 
 
 @dataclass(frozen=True, slots=True)

@@ -100,6 +100,13 @@ def test_cli_exit_status_tells_kinds_of_failure(
     assert run(argv) == status
 
 
+@pytest.mark.parametrize("limit", ["-5", "few"])
+def test_jobs_limit_that_is_no_count_is_wrong_usage(limit: str) -> None:
+    with pytest.raises(SystemExit) as caught:
+        run(["jobs", "--limit", limit])
+    assert caught.value.code == ExitStatus.WRONG_USAGE
+
+
 @pytest.mark.parametrize("timeout", ["0", "-1", "nan", "soon"])
 def test_run_timeout_that_is_no_duration_is_wrong_usage(timeout: str) -> None:
     with pytest.raises(SystemExit) as caught:

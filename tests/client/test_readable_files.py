@@ -77,6 +77,7 @@ def test_output_file_without_client_raises_with_the_way_out(duplicate: Any) -> N
     file = OutputFile("a.png", kind="image").readable_by(lambda _: b"content", "id")
     assert file.bytes() == b"content"
     assert duplicate(file) == file
+    assert duplicate(file).prompt_id == "id"
     with pytest.raises(ValidationError, match=r"client\.download"):
         duplicate(file).bytes()
     assert duplicate(file)._repr_png_() is None
