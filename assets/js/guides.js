@@ -11,7 +11,7 @@
    * @typedef {{ image: string, strength: number, enabled?: boolean, type?: string, model?: string, start?: number,
    *   end?: number, preprocessed?: boolean, kind?: string }} Guide
    * @typedef {{ name: string, title: string, lacks: string, prepares: boolean }} GuideType
-   * @typedef {{ types?: GuideType[], models?: string[], patches?: string[], weighted?: boolean, kinds?: boolean, most?: number }} Facts
+   * @typedef {{ types?: GuideType[], models?: string[], patches?: string[], folder?: string, family?: string, weighted?: boolean, kinds?: boolean, most?: number }} Facts
    * @typedef {{ name: string, noun: string, adds: string, max: number, weighted: (facts: Facts) => boolean, body: (guide: Guide, at: number, facts: Facts) => AnyElement[] }} Strip
    */
 
@@ -214,7 +214,7 @@
       "model", `Model of ${label}`, [["", "Automatic model"], ...[...named, ...models].map((one) => /** @type {[string, string]} */ ([one, shortName(one)]))],
       guide.model ?? "", (value) => set({ model: value || undefined }),
     );
-    const row = make("div", { className: "guide-row" }, model);
+    const row = make("div", { className: "guide-row" }, model, browse(label, guide, facts, set));
     const preparing = previews.get(previewKey(guide));
     const canPrepare = type?.prepares && !type.lacks && !guide.preprocessed;
     if (canPrepare) {
@@ -228,6 +228,28 @@
     else if (named.length && models.length) note = "Not on the server, or for another model family";
     else if (!guide.preprocessed) note = type.lacks;
     return [first, row, note && make("p", { className: "guide-note", textContent: note }), compared(guide, preparing), more(guide, at, facts, type, set)];
+  }
+  /**
+   * Choose the model among all of its folder, with pictures.
+   * @param {string} label
+   * @param {Guide} guide
+   * @param {Facts} facts
+   * @param {(values: Partial<Guide>) => void} set
+   */
+  function browse(label, guide, facts, set) {
+    const button = make("button", { type: "button", className: "tool", ariaLabel: `Browse: Model of ${label}`, title: "Browse" });
+    button.innerHTML = '<svg class="icon" viewBox="0 0 24 24" aria-hidden="true"><path d="M4 4h7v7H4zM13 4h7v7h-7zM4 13h7v7H4zM13 13h7v7h-7z"/></svg>';
+    button.dataset.part = "browse";
+    button.onclick = () => window.comfy.browseModels({
+      title: `Model of ${label}`,
+      folder: facts.folder ?? "controlnet",
+      family: facts.folder === "controlnet" ? (facts.family ?? "") : "",
+      chosen: () => (guide.model ? [guide.model] : []),
+      single: true,
+      pick: (one) => set({ model: one.name }),
+      closed: () => $(`.guide-strip[data-value=controlnets] .guide[data-at="${button.closest(".guide")?.dataset.at ?? 0}"] [data-part=browse]`)?.focus(),
+    });
+    return button;
   }
   /** The picture beside the prepared one. @param {Guide} guide @param {{ url?: string, stop?: AbortController } | undefined} preparing */
   function compared(guide, preparing) {

@@ -258,5 +258,5 @@
     "compare-shown": () => chooseRival(shownThumb()),
   });
   addEventListener("keydown", (/** @type {On<KeyboardEvent>} */ event) => event.key === "Escape" && rival && noRival());
-  Object.assign(window.comfy, { open, view, compare, star, drop, keys, starred, shownThumb });
+  Object.assign(window.comfy, { open, view, compare, star, drop, keys, starred, shownThumb, those });
 })();

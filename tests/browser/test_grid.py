@@ -29,9 +29,9 @@ def test_grid_dialog_counts_results_and_creates_a_contact_sheet(page: Any) -> No
     page.wait_for_selector("#grid .counted:has-text('2 × 2 = 4 results')")
     page.click("#grid .primary")
     page.get_by_role("tab", name="Queue").click()
-    page.click(".line-now > .job-group:has-text('red kite') .unfold")
-    page.wait_for_selector(".job-group .members .job:has-text('Grid 4 of 4'):has-text('2 · blue')")
     done = ".line-past > .job-group:has-text('4 of 4 done')"
+    page.click(f"{done}:has-text('red kite') .unfold")
+    page.wait_for_selector(".job-group .members .job:has-text('Grid 4 of 4'):has-text('2 · blue')")
     page.wait_for_selector(f"{done} .thumb[data-name='grid-steps-prompt.webp']")
     with page.expect_download() as download:
         page.click(f"{done} >> nth=0 >> a[download]")

@@ -43,6 +43,9 @@ def test_guides_are_added_previewed_run_and_reused(person: Callable[..., Any]) -
     add(page, CONTROL)
     models = page.locator(f"{CONTROL} [data-part=model] option").all_inner_texts()
     assert models == ["Automatic model", "FLUX.1-dev-ControlNet-Union-Pro-2.0"]
+    page.click(f"{CONTROL} [data-part=browse]")
+    page.click("#models .model-pick:has-text('Union-Pro')")
+    page.wait_for_function(f"document.querySelector('{CONTROL} [data-part=model]').value !== ''")
     page.click(f"{CONTROL} [data-part=preview]")
     page.wait_for_function(LOADED_JS)
     assert violations(page, {}) == []

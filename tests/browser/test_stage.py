@@ -24,6 +24,17 @@ def strip(page: Any) -> list[str]:
     return ids
 
 
+def fits(page: Any, selector: str) -> None:
+    """Check that an element is visible and as wide as the window at most, at each size."""
+    for size in (support.PHONE, FULL_HD, support.WIDE):
+        page.set_viewport_size(size)
+        page.locator(selector).scroll_into_view_if_needed()
+        box = page.locator(selector).bounding_box()
+        assert box["x"] >= 0, size
+        assert box["x"] + box["width"] <= size["width"], size
+        assert page.evaluate("document.documentElement.scrollWidth") <= size["width"], size
+
+
 def test_stage_shows_a_batch_as_grid_and_walks_through_it(page: Any) -> None:
     generate(page, "before it", steps=1)
     page.wait_for_selector("#stage img.final[alt='before it']")
@@ -142,6 +153,8 @@ def test_viewer_zooms_pans_walks_and_returns_to_the_stage(page: Any) -> None:
     page.wait_for_selector("#viewer .canvas.zoomed")
     page.keyboard.press("ArrowRight")
     page.wait_for_selector(f"#viewer .canvas:not(.zoomed) img[src$='/{second}']")
+    for selector in ("#viewer .canvas", "#viewer .zoom-tools", "#viewer .detail"):
+        fits(page, selector)
     page.keyboard.press("Escape")
     page.wait_for_selector("#viewer", state="detached")
     page.wait_for_selector(SHOWN.format(second))
@@ -167,6 +180,10 @@ def test_compare_shows_what_differs_between_two_results(page: Any) -> None:
     page.mouse.move(box["x"] + box["width"] / 4, box["y"] + box["height"] / 2)
     page.mouse.wheel(0, -800)
     page.wait_for_selector(".pair.zoomed")
+    page.mouse.wheel(0, 3000)
+    page.wait_for_selector(".pair:not(.zoomed)")
+    fits(page, ".pair")
+    fits(page, "#compare .differences")
 
 
 def test_variation_and_upscale_take_one_press_and_know_their_parent(page: Any) -> None:
@@ -174,6 +191,12 @@ def test_variation_and_upscale_take_one_press_and_know_their_parent(page: Any) -
     generate(page, "to vary", steps=2)
     page.wait_for_selector("#stage img.final[alt='to vary']")
     parent = strip(page)[0]
+    page.set_viewport_size(support.PHONE)
+    page.click(".place-to[data-place=results]")
+    for way in ("subtle", "strong", "upscale"):
+        fits(page, f"#stage [data-way={way}]")
+        page.set_viewport_size(support.PHONE)
+    page.set_viewport_size(support.WIDE)
     for way in ("subtle", "upscale"):
         newest = strip(page)[0]
         page.click(f"#stage [data-way={way}]")
@@ -183,6 +206,7 @@ def test_variation_and_upscale_take_one_press_and_know_their_parent(page: Any) -
     page.click(f"#results .thumb[data-open='{parent}']")
     page.click("#opened-result .full-screen")
     page.wait_for_selector("#viewer .relatives:has-text('Made from this')")
+    fits(page, "#viewer .relatives")
     page.click("#viewer .relatives .thumb")
     page.wait_for_selector(f"#viewer .relatives .thumb[data-open='{parent}']")
     page.click("#viewer [data-do=star-shown]")

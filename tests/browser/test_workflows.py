@@ -247,9 +247,9 @@ def test_app_mode_file_shows_selected_inputs_and_runs(page: Any) -> None:
     assert "2 fields" in page.inner_text("#opened dl")
     open_form(page)
     page.wait_for_selector("form.settings[data-preset^=plain_colour]")
-    main = page.locator("form.settings > .fields .field:not(.loras)").evaluate_all(
-        "fields => fields.map(field => field.querySelector('[name]').name)"
-    )
+    main = page.locator(
+        "form.settings > .fields .field:not(.loras, .controlnets, .references)"
+    ).evaluate_all("fields => fields.map(field => field.querySelector('[name]').name)")
     assert main == ["color", "batch"]
     run(page, "img.final")
     page.reload()

@@ -9,7 +9,7 @@ import asyncio
 import inspect
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from ...errors import ComfyHeadlessError
 from ...protocol.outputs import Outputs, collect_outputs
@@ -20,9 +20,6 @@ if TYPE_CHECKING:
 
 __all__ = ["call", "run_small_job"]
 
-START_S: Final = 20.0
-"""In this time, in seconds, a running job should end."""
-
 _T = TypeVar("_T")
 
 
@@ -31,7 +28,7 @@ async def run_small_job(
     graph: Mapping[str, Any],
     *,
     timeout_s: float,
-    start_s: float = START_S,
+    start_s: float = 20.0,
 ) -> Outputs | None:
     """Run a graph before all waiting jobs and return its texts and files, temporary ones, too.
 

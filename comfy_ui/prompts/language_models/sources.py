@@ -10,7 +10,6 @@ from contextlib import aclosing, suppress
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
-from ...client.tracking.small_job import call
 from ...errors import ComfyHeadlessError, LanguageModelError
 from ...protocol.object_info import NodeRegistry
 from ...settings import Settings, load_settings
@@ -118,6 +117,8 @@ async def ask(
     if shares_gpu is None:
         shares_gpu = (await asyncio.to_thread(load_settings)).llm_shares_gpu
     if shares_gpu and client is not None:
+        from ...client.tracking.small_job import call
+
         with suppress(ComfyHeadlessError):  # ComfyUI may be away
             await call(client.free)
     name = source.name

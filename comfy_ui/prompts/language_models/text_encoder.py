@@ -15,7 +15,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
-from ...client.tracking.small_job import START_S, call, run_small_job
 from ...errors import (
     ComfyHeadlessError,
     GenerationFailedError,
@@ -43,6 +42,7 @@ __all__ = [
 ENCODER_TIMEOUT_S: Final = 120.0
 """How long an encoder, which may have to be loaded, may take in all by default."""
 
+_START_S: Final = 20.0  # in which a running job should end
 _MAX_TOKENS: Final = 700
 # As TextGenerate declares them in ComfyUI 0.33.0.
 _SAMPLING: Final = {
@@ -200,6 +200,8 @@ async def find_encoder(
     client: ComfyClient | ComfyWSClient, *, seeing: bool = False
 ) -> TextEncoder | None:
     """Ask a server for an encoder that writes text; None if it has none, or is away."""
+    from ...client.tracking.small_job import call  # httpx, which drafts by rules need not load
+
     raw: dict[str, Any] = {}
     try:
         for name in ("TextGenerate", "CLIPLoader"):
@@ -214,7 +216,7 @@ async def write_text(
     question: Question,
     *,
     timeout_s: float,
-    start_s: float = START_S,
+    start_s: float = _START_S,
 ) -> str:
     """Return the encoder's answer to a question.
 
@@ -225,6 +227,8 @@ async def write_text(
         LanguageModelError: the server cannot be reached or has not begun after ``start_s``, the
             encoder cannot write, the answer is cut off, or it took longer than ``timeout_s``.
     """
+    from ...client.tracking.small_job import run_small_job
+
     client = encoder.client
     try:
         async with asyncio.timeout(timeout_s):
@@ -257,6 +261,8 @@ async def write_text(
 
 async def _uploaded(client: ComfyClient | ComfyWSClient, picture: str | None) -> Any:
     """Upload the image of a ``data:`` URI into the server's folder for temporary files."""
+    from ...client.tracking.small_job import call
+
     if picture is None:
         return None
     content = base64.b64decode(picture.partition(";base64,")[2])

@@ -35,7 +35,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from ... import __version__
-from ...errors import ComfyHeadlessError
+from ...errors import ComfyHeadlessError, ValidationError
 from ...storage.records import LibraryItem
 from ..auth.access import COOKIE, SESSION_HEADER, Access
 from ..http.handlers import PRIVATE, body, guarded
@@ -118,6 +118,8 @@ class McpTools:
     async def _answer(self, request: Request) -> Response:
         self._access.require("see", request)
         content = await body(request, budget_of("POST", MCP_PATH).body_bytes)
+        if b'"jsonrpc"' not in content:  # the SDK's answer would repeat the content
+            raise ValidationError("This is no JSON-RPC message.", hint="Use an MCP client.")
         version = request.headers.get("mcp-protocol-version")
         modern = version is not None and version not in HANDSHAKE_PROTOCOL_VERSIONS
         accepts_events = "text/event-stream" in request.headers.get("accept", "")

@@ -307,7 +307,13 @@ def controlnets(param: Param, value: Any, preset: Preset, library: NodeRegistry 
             for one in CONTROL_TYPES.values()
             if one.suits(preset.family)
         ]
-        guide = {"types": types, "models": fitting, "patches": _patches(models)}
+        guide = {
+            "types": types,
+            "models": fitting,
+            "patches": _patches(models),
+            "folder": CONTROL_FAMILIES[preset.family].folders[0],
+            "family": preset.family,
+        }
         attributes = {"data_guide": json.dumps(guide, ensure_ascii=False)}
     return el("div", _list(FieldContext(param, value)), class_="field controlnets", **attributes)
 
