@@ -271,7 +271,7 @@ class AsyncTransport(_Transport):
             return await self._http.handle_async_request(exchange.request())
         return await self._direct.send(
             exchange.call.method,
-            exchange.url,
+            str(exchange.url),
             exchange.headers(),
             exchange.call.body,
             exchange.timeouts,
@@ -404,8 +404,8 @@ class _Exchange:
         self, server: ServerAddress, call: ApiRequest[Any], file: BinaryIO | bytes | None
     ) -> None:
         self._server, self.call, self._file = server, call, file
-        route = _route(server.http_url(call.path))
-        self.url = f"{route}?{urlencode(call.query)}" if call.query else route
+        route = _url(server.http_url(call.path))
+        self.url = httpx.URL(f"{route}?{urlencode(call.query)}") if call.query else route
         self._elsewhere = False
         self._redirects = 0
         self.status: int | None = None
@@ -479,8 +479,8 @@ class _Exchange:
         if self.call.method != "GET" or response.status_code not in (301, 302, 303, 307, 308):
             return False
         try:
-            target = str(httpx.URL(self.url).join(response.headers.get("location", "")))
-            origin = _origin(target)
+            target = self.url.join(response.headers.get("location", ""))
+            origin = _origin(str(target))
         except (ValueError, httpx.InvalidURL):  # an impossible port, for example
             return False
         if origin[0] not in ("http", "https"):
@@ -523,13 +523,13 @@ def _size_bytes(file: BinaryIO | bytes) -> int:
 
 
 @lru_cache(maxsize=64)
-def _route(url: str) -> str:
-    """A URL in httpx's form: each job posts to the same one, and to parse it takes long.
+def _url(url: str) -> httpx.URL:
+    """A parsed URL: each job posts to the same one, and to parse it takes long.
 
     Raises:
         httpx.InvalidURL: it is not one.
     """
-    return str(httpx.URL(url))
+    return httpx.URL(url)
 
 
 def _origin(url: str) -> tuple[str, str | None, int | None]:
