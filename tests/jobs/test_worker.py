@@ -8,6 +8,7 @@ import threading
 import time
 from contextlib import AsyncExitStack
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,6 +17,8 @@ from comfy_ui.client import ComfyWSClient
 from comfy_ui.demo import DemoServer, Faults
 from comfy_ui.errors import StorageError
 from comfy_ui.jobs.job_service import JobService, open_jobs
+from comfy_ui.jobs.workers.active_job import Flag
+from comfy_ui.jobs.workers.worker import Worker
 from comfy_ui.storage.records import JobRequest, JobStatus, Phase
 from tests.faults import catalogue
 from tests.faults.proxy import Exchange, FaultProxy, Reset
@@ -466,3 +469,25 @@ async def test_close_leaves_no_task_or_thread(client: ComfyWSClient, tmp_path: P
     await stack.aclose()
     with pytest.raises(StorageError):
         await service.library.results("ann")
+
+
+async def test_wait_for_work_news_during_a_claim_ends_the_next_wait() -> None:
+    news = asyncio.Event()
+
+    async def wait_for_work(_worker: str, *, timeout_s: float) -> None:
+        async with asyncio.timeout(timeout_s):
+            await news.wait()
+        news.clear()
+
+    worker: Any = Worker.__new__(Worker)
+    worker._queue = SimpleNamespace(wait_for_work=wait_for_work)
+    worker._server = SimpleNamespace(name="gpu")
+    worker._slot_free, worker._tasks, worker._work = Flag(), set(), None
+    worker._slot_free.set()
+    await worker._wait_for_work()
+    worker._slot_free.clear()
+    news.set()
+    while news.is_set():  # noqa: ASYNC110 -- as long as a claim takes
+        await asyncio.sleep(0)
+    async with asyncio.timeout(5):
+        await worker._wait_for_work()

@@ -9,7 +9,7 @@ import asyncio
 import inspect
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 from ...errors import ComfyHeadlessError
 from ...protocol.outputs import Outputs, collect_outputs
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 __all__ = ["call", "run_small_job"]
 
+_HISTORY_TRIES: Final = 20
+_HISTORY_POLL_S: Final = 0.1
 _T = TypeVar("_T")
 
 
@@ -49,10 +51,11 @@ async def run_small_job(
         if not waiting.done() and await call(client.unqueue, prompt_id):
             return None
         result = await waiting
-        entry = await call(client.history, prompt_id)
-        if entry is None:
-            return Outputs(files=tuple(result.files), texts=tuple(result.texts))
-        return collect_outputs(entry.outputs, include_temp=True)
+        for _ in range(_HISTORY_TRIES):  # ComfyUI announces the end before it writes the history
+            if (entry := await call(client.history, prompt_id)) is not None:
+                return collect_outputs(entry.outputs, include_temp=True)
+            await asyncio.sleep(_HISTORY_POLL_S)
+        return Outputs(files=tuple(result.files), texts=tuple(result.texts))
     finally:
         waiting.cancel()
         with suppress(ComfyHeadlessError):

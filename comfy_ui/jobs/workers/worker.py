@@ -129,10 +129,13 @@ class Worker:
                 self._active[job_id].withdraw.set()
 
     async def _wait_for_work(self) -> None:
-        if self._work is None or self._work.done():
+        if self._work is None:
             waiting = self._queue.wait_for_work(self._server.name, timeout_s=HEARTBEAT_S)
             self._work = self._spawn(waiting)
+        # Returns at once if there was news during the last claim, which may have missed it.
         await wait_for_any(self._slot_free, task=self._work)
+        if self._work.done():
+            self._work = None
 
     def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(coroutine)

@@ -31,11 +31,11 @@ from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS
 from pydantic import BaseModel, ConfigDict, ValidationError as PydanticValidationError, create_model
 from starlette.datastructures import MutableHeaders
 from starlette.requests import Request
-from starlette.responses import PlainTextResponse, Response
+from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from ... import __version__
-from ...errors import ComfyHeadlessError, ValidationError
+from ...errors import ComfyHeadlessError
 from ...storage.records import LibraryItem
 from ..auth.access import COOKIE, SESSION_HEADER, Access
 from ..http.handlers import PRIVATE, body, guarded
@@ -118,8 +118,8 @@ class McpTools:
     async def _answer(self, request: Request) -> Response:
         self._access.require("see", request)
         content = await body(request, budget_of("POST", MCP_PATH).body_bytes)
-        if b'"jsonrpc"' not in content:  # the SDK's answer would repeat the content
-            raise ValidationError("This is no JSON-RPC message.", hint="Use an MCP client.")
+        if b'"jsonrpc"' not in content:
+            return _no_message()
         version = request.headers.get("mcp-protocol-version")
         modern = version is not None and version not in HANDSHAKE_PROTOCOL_VERSIONS
         accepts_events = "text/event-stream" in request.headers.get("accept", "")
@@ -436,6 +436,13 @@ class _McpExchange(Response):
             await PlainTextResponse(text, 503, headers=PRIVATE)(scope, receive, send)
         elif not self._complete:
             await send({"type": "http.response.body", "body": b""})
+
+
+def _no_message() -> Response:
+    """Refuse content of another kind; the SDK would repeat it in its answer."""
+    error = {"code": types.INVALID_REQUEST, "message": "This is no JSON-RPC message."}
+    answer = {"jsonrpc": "2.0", "id": None, "error": error}
+    return JSONResponse(answer, status_code=400, headers=PRIVATE)
 
 
 async def _disconnected(receive: Any) -> None:
