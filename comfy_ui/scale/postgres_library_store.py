@@ -117,14 +117,7 @@ class PostgresLibraryStore:
         return changed > 0
 
     async def rate(self, item_ids: Iterable[int], user_id: str, rating: int) -> list[int]:
-        ids = [*item_ids]
-        rows = await self._database.fetch(
-            "UPDATE items SET rating = %s WHERE id = ANY(%s) AND user_id = %s"
-            " AND deleted_at IS NULL RETURNING id",
-            (rating, ids, user_id),
-        )
-        changed = {row["id"] for row in rows}
-        return [item_id for item_id in ids if item_id in changed]
+        return await self._changed("rating", "deleted_at IS NULL", item_ids, user_id, rating)
 
     async def add_label(
         self, item_ids: Iterable[int], user_id: str, kind: LabelKind, name: str
@@ -214,20 +207,25 @@ class PostgresLibraryStore:
         self, item_ids: Iterable[int], user_id: str, deleted_at: float | None
     ) -> list[int]:
         was = "IS NOT NULL" if deleted_at is None else "IS NULL"
-        return await self._changed(f"deleted_at {was}", item_ids, user_id, deleted_at)
+        return await self._changed("deleted_at", f"deleted_at {was}", item_ids, user_id, deleted_at)
 
     async def delete_forever(self, item_ids: Iterable[int], user_id: str) -> list[int]:
-        return await self._changed("deleted_at > 0", item_ids, user_id, 0.0)
+        return await self._changed("deleted_at", "deleted_at > 0", item_ids, user_id, 0.0)
 
     async def _changed(
-        self, condition: str, item_ids: Iterable[int], user_id: str, deleted_at: float | None
+        self,
+        column: str,
+        condition: str,
+        item_ids: Iterable[int],
+        user_id: str,
+        value: float | None,
     ) -> list[int]:
-        """Set ``deleted_at`` of the user's results that meet a condition; return their ids."""
+        """Set a column of the user's results that meet a condition; return their ids."""
         ids = [*item_ids]
         rows = await self._database.fetch(
-            "UPDATE items SET deleted_at = %s WHERE id = ANY(%s) AND user_id = %s"  # noqa: S608 -- constants
+            f"UPDATE items SET {column} = %s WHERE id = ANY(%s) AND user_id = %s"  # noqa: S608 -- constants
             f" AND {condition} RETURNING id",
-            (deleted_at, ids, user_id),
+            (value, ids, user_id),
         )
         changed = {row["id"] for row in rows}
         return [item_id for item_id in ids if item_id in changed]
