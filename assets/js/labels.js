@@ -77,14 +77,16 @@
     load();
   }
 
-  /** Tags a selection, or puts it into a collection. @param {number[]} ids */
-  function labelDialog(ids) {
+  /** Tags a selection, or puts it into a collection. @param {AnyElement[]} thumbs */
+  function labelDialog(thumbs) {
+    const those = window.comfy.those(thumbs);
+    const count = thumbs.reduce((sum, thumb) => sum + Number($(".badge.count", thumb)?.textContent ?? 1), 0);
     const field = (kind, text, placeholder) => {
       const input = make("input", { type: "text", maxLength: 60, placeholder, autocomplete: "off" });
       input.setAttribute("list", `known-${kind}s`);
       const begin = async (/** @type {boolean} */ on) => {
         if (!input.value.trim()) return input.focus();
-        const done = await post("library/label", { ids, kind, name: input.value, on });
+        const done = await post("library/label", { ...those, kind, name: input.value, on });
         if (!done) return;
         box.close();
         toast(on ? `${done.ids.length} added to ${input.value}` : `${done.ids.length} removed from ${input.value}`);
@@ -97,7 +99,7 @@
     };
     const box = dialog(
       "label-picked", "Tag or collect",
-      make("h2", { textContent: ids.length === 1 ? "1 result" : `${ids.length} results` }),
+      make("h2", { textContent: count === 1 ? "1 result" : `${count} results` }),
       field("collection", "Collection", "New or existing"), field("tag", "Tag", "New or existing"),
     );
     $("input", box).focus();
@@ -141,7 +143,7 @@
       window.comfy.actions["to-library"](button);
       window.comfy.library?.find(`${kind === "tag" ? "tag" : "in"}:"${button.textContent}"`);
     },
-    "label-picked": () => labelDialog($$(".library .tile.on").map((tile) => Number(tile.dataset.item))),
+    "label-picked": () => labelDialog($$(".library .tile.on .thumb")),
     "rename-collection": renameDialog,
   });
   document.addEventListener("keydown", (/** @type {On<KeyboardEvent>} */ event) => {

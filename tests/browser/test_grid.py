@@ -58,6 +58,12 @@ def test_grid_dialog_counts_results_and_creates_a_contact_sheet(page: Any) -> No
     page.wait_for_selector("#viewer", state="detached")
     page.keyboard.press("Escape")
     page.wait_for_selector(tile)
+    page.click(f"{tile} .thumb >> nth=0", modifiers=["Control"])
+    page.click("[data-do=label-picked]")
+    page.wait_for_selector("#label-picked h2:has-text('4 results')")
+    page.fill("#label-picked input >> nth=1", "kites")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("#toast:has-text('5 added to kites')")  # with the contact sheet
 
 
 def test_grid_dialog_closed_leaves_a_single_job_request(page: Any) -> None:
