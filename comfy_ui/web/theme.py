@@ -31,6 +31,7 @@ _SCRIPTS = (
     "app.js",
     "click_target.js",
     "upload_fields.js",
+    "video_fields.js",
     "languages.js",
     "live_preview.js",
     "zoom.js",

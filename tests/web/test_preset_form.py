@@ -207,3 +207,26 @@ def test_fit_size_keeps_a_size_of_this_shape_and_stays_within_the_limits() -> No
     assert preset_form.fit_size(preset(), {"width": 512, "height": 512}, 1.01) == {}
     assert preset_form.fit_size(preset(), {}, 10.0) == {"width": 2048, "height": 256}
     assert preset_form.fit_size(preset(params=("image",)), {}, 1.0) == {}
+
+
+def test_form_shows_frames_as_seconds_of_the_rate_field() -> None:
+    page = Page(preset_form.form(get_preset("wan22_flf_14b"), {"frames": 49, "fps": 24}))
+    (seconds,) = page.all("output", class_="seconds quiet")
+    assert "2.0 s" in page.text
+    assert (seconds["data-fps"], seconds["data-fps-field"]) == ("24", "f-fps")
+
+
+def test_form_shows_frames_as_seconds_of_the_graphs_rate() -> None:
+    whole = get_preset("wan22_flf_14b")
+    params = tuple(param for param in whole.params if param.role != "fps")
+    page = Page(preset_form.form(whole.model_copy(update={"params": params}), {}))
+    (seconds,) = page.all("output", class_="seconds quiet")
+    assert "5.1 s" in page.text
+    assert (seconds["data-fps"], seconds.get("data-fps-field")) == ("16", None)
+
+
+def test_form_size_follows_the_first_image_of_a_video() -> None:
+    video = Page(preset_form.form(get_preset("wan22_flf_14b"), {}))
+    assert video.all("div", class_="field size", data_follows="image")
+    image = Page(preset_form.form(get_preset("sdxl_inpaint"), {}))
+    assert not image.all(data_follows="image")

@@ -26,6 +26,7 @@ from .html import Html, act, el, icon, icon_button, number
 __all__ = [
     "WIDGETS",
     "FieldContext",
+    "FrameRate",
     "ModelList",
     "controlnets",
     "field",
@@ -60,12 +61,20 @@ class ModelList(NamedTuple):
         )
 
 
+class FrameRate(NamedTuple):
+    """Frames per second, and the id of the param that sets them; empty for a fixed rate."""
+
+    fps: float
+    param: str = ""
+
+
 @dataclass(frozen=True, slots=True)
 class FieldContext:
     """One field to draw.
 
     ``offered`` are the choices, None for a free value; ``paints``: a mask can be painted over it;
-    ``models``: the folder of a model field, if known.
+    ``models``: the folder of a model field, if known; ``rate``: the frame rate of a number of
+    frames.
     """
 
     param: Param
@@ -73,6 +82,7 @@ class FieldContext:
     offered: Sequence[str] | None = None
     paints: bool = False
     models: ModelList | None = None
+    rate: FrameRate | None = None
 
     @property
     def key(self) -> str:
@@ -123,12 +133,13 @@ def field(
     *,
     paints: bool = False,
     models: ModelList | None = None,
+    rate: FrameRate | None = None,
 ) -> Html:
     """A param as a form field, by the widget of its field type; a list if it has choices."""
     field_type = FIELD_TYPES[param.role]
     as_list = offered is not None and field_type.takes_choices
     draw = WIDGETS["select" if as_list else field_type.widget]
-    return draw(FieldContext(param, value, offered if as_list else None, paints, models))
+    return draw(FieldContext(param, value, offered if as_list else None, paints, models, rate))
 
 
 def _switch(context: FieldContext) -> Html:
@@ -169,9 +180,9 @@ def _number(context: FieldContext) -> Html:
         data_default=number(param.default),
         **limits,
     )
-    label = context.label()
+    label, seconds = context.label(), _seconds(context)
     if not FIELD_TYPES[param.role].slider or param.min is None or param.max is None:
-        return context.wrap(el("div", label, box, class_="row"))
+        return context.wrap(el("div", label, seconds, box, class_="row"))
     slider = el(
         "input",
         type="range",
@@ -180,7 +191,26 @@ def _number(context: FieldContext) -> Html:
         aria_label=f"{param.label}, slider",
         **limits,
     )
-    return context.wrap(el("div", label, box, class_="row"), slider)
+    return context.wrap(el("div", label, seconds, box, class_="row"), slider)
+
+
+def _seconds(context: FieldContext) -> Html | None:
+    """The length of a number of frames, which ``assets/js/video_fields.js`` keeps up to date."""
+    if context.rate is None:
+        return None
+    fps, source = context.rate
+    try:
+        text = f"{float(context.value) / fps:.1f} s"
+    except (TypeError, ValueError, ZeroDivisionError):
+        text = ""
+    return el(
+        "output",
+        text,
+        class_="seconds quiet",
+        for_=context.key,
+        data_fps=number(fps),
+        data_fps_field=f"f-{source}" if source else None,
+    )
 
 
 def _seed(context: FieldContext) -> Html:
@@ -349,11 +379,15 @@ def _shapes(preset: Preset, width: Param, height: Param) -> list[_Shape]:
 
 
 def size(preset: Preset, values: Mapping[str, Any]) -> Html:
-    """Width and height as named shapes; empty if the preset has no size."""
+    """Width and height as named shapes; empty if the preset has no size.
+
+    ``data-follows`` is the image field whose shape a video takes, so that nothing is cut off.
+    """
     if preset.size_params is None:
         return Html("")
     width, height = preset.size_params
     wide, high = number(values[width.id]), number(values[height.id])
+    first_image = preset.by_role("image") if preset.kind == "video" else None
     return el(
         "div",
         el(
@@ -373,6 +407,7 @@ def size(preset: Preset, values: Mapping[str, Any]) -> Html:
         class_="field size",
         data_width=width.id,
         data_height=height.id,
+        data_follows=first_image.id if first_image else None,
         data_find="size aspect width height",
     )
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import types
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any, Final
 
 from ...protocol.object_info import InputSpec, NodeRegistry
@@ -70,6 +71,7 @@ def form(
             offered,
             paints=_paints(preset, param),
             models=_models(preset, param),
+            rate=_frame_rate(preset, filled) if param.role == "frames" else None,
         )
         if param.id in size_ids:
             if param.id == size_ids[0] and not param.advanced:
@@ -258,6 +260,19 @@ def _models(preset: Preset, param: Param) -> field_widgets.ModelList | None:
     node = preset.graph.get(target.node, {})
     folder = model_folder(str(node.get("class_type")), target.input)
     return field_widgets.ModelList(folder, family_of(preset.family)) if folder else None
+
+
+def _frame_rate(preset: Preset, values: Mapping[str, Any]) -> field_widgets.FrameRate | None:
+    """Return the frame rate of a preset's video: of its field, else the one in the graph."""
+    param = preset.by_role("fps")
+    found: list[Any] = [values.get(param.id)] if param else []
+    for node in preset.graph.values():
+        found += [node["inputs"].get(name) for name in ("fps", "frame_rate")]
+    for fps in found:
+        with suppress(TypeError, ValueError):
+            if float(fps) > 0:
+                return field_widgets.FrameRate(float(fps), param.id if param else "")
+    return None
 
 
 def _paints(preset: Preset, param: Param) -> bool:
