@@ -251,8 +251,14 @@ window.comfy = /** @type {ComfyPage} */ (/** @type {unknown} */ ((() => {
     if (preset === before.preset || text === prompt.trim()) return;
     if (!text || text === before.prompt.trim()) fillPrompt(prompt);
     else if (prompt && text === String(load(DRAFT, {}).prompt).trim()) {
-      toast("This workflow has a prompt of its own", "Use it", () => setPrompt(prompt));
+      toast("This workflow has a prompt of its own", "Use it", () => replacePrompt(prompt));
     }
+  }
+  /** Like setPrompt, with a way back on the page, too. @param {string} text */
+  function replacePrompt(text) {
+    const before = promptBox().value;
+    setPrompt(text);
+    toast("Prompt replaced", "Undo", () => setPrompt(before));
   }
   let place = -1; // in the history; -1: the prompt is none of it
   function remember(text) {
@@ -419,6 +425,7 @@ window.comfy = /** @type {ComfyPage} */ (/** @type {unknown} */ ((() => {
   /** Load the settings of a result or job into the form on Create. @param {Record<string, unknown>} data */
   function recall(data) {
     toCreate();
+    remember(promptBox()?.value ?? "");
     stageIsland()?.comfyTrigger("recall", { ...data, draft: JSON.stringify(current()) });
   }
   function flash(button, text) {

@@ -236,8 +236,10 @@ def test_open_form_keeps_the_users_prompt_and_offers_the_workflows_own(page: Any
     assert page.input_value("#prompt textarea") == "mine"
     page.click("#toast button:has-text('Use it')")
     assert "fox" in page.input_value("#prompt textarea")
-    page.press("#prompt textarea", "Alt+ArrowUp")
+    page.click("#toast button:has-text('Undo')")
     assert page.input_value("#prompt textarea") == "mine"
+    page.press("#prompt textarea", "Alt+ArrowUp")
+    assert "fox" in page.input_value("#prompt textarea")
 
 
 def test_app_mode_file_shows_selected_inputs_and_runs(page: Any) -> None:

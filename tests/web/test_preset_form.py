@@ -87,6 +87,15 @@ def test_form_has_one_labelled_field_per_param(shipped: Any) -> None:
             assert attributes.get("aria-label") or attributes["id"] in labelled
 
 
+def test_form_leaves_hidden_params_out() -> None:
+    names = [
+        a.get("name")
+        for _, a in Page(preset_form.form(preset(steps={"hidden": True}), {})).elements
+    ]
+    assert "steps" not in names
+    assert "seed" in names
+
+
 def test_form_carries_the_own_prompt_of_its_preset() -> None:
     (form,) = Page(preset_form.form(preset(prompt={"default": 'a "fox"'}), {})).all("form")
     assert form["data-own-prompt"] == 'a "fox"'

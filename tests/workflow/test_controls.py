@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import doctest
 import random
-from time import perf_counter
+from time import process_time
 from typing import Any
 
 import pytest
@@ -11,9 +12,17 @@ from hypothesis import given, settings, strategies as st
 
 from comfy_ui.errors import InvalidWorkflowError, ValidationError
 from comfy_ui.protocol.object_info import NodeRegistry
-from comfy_ui.workflow.controls import Control, apply_values, find_controls, find_outputs
+from comfy_ui.workflow.controls import (
+    Control,
+    apply_values,
+    find_controls,
+    find_outputs,
+    name_clues,
+    sections,
+)
 from comfy_ui.workflow.editor import convert_workflow
 from comfy_ui.workflow.fields.numbers import MAX_SEED
+from comfy_ui.workflow.presets.preset_from_workflow import preset_from_workflow
 from tests.conftest import recorded_object_info
 from tests.workflow.editor.editor_files import (
     SEED,
@@ -595,7 +604,100 @@ class TestApplyValues:
         assert changed["c"]["inputs"]["index"] == 1
 
 
+class TestLabels:
+    """Labels and headings of graphs with several stages, and technical inputs."""
+
+    def two_stages(self) -> File:
+        """Return the default workflow with a second sampler that has texts of its own."""
+        file = text_to_image()
+        loader, negative, first, decode = (file.nodes[index] for index in (0, 2, 4, 5))
+        text = file.add("CLIPTextEncode", "a dog", title="Positive")
+        second = file.add("KSampler", 7, "randomize", 9, 5.0, "euler", "karras", 0.4)
+        file.link(loader, 1, text, "clip", "CLIP")
+        file.link(loader, 0, second, "model", "MODEL")
+        file.link(text, 0, second, "positive", "CONDITIONING")
+        file.link(negative, 0, second, "negative", "CONDITIONING")
+        file.link(first, 0, second, "latent_image", "LATENT")
+        file.link(second, 0, decode, "samples", "LATENT")
+        return file
+
+    def test_find_controls_equal_labels_name_what_they_feed(self):
+        labels = [c.label for c in controls_of_file(self.two_stages()).values()]
+        assert {"Seed (KSampler 1)", "Seed (KSampler 2)", "Strength (KSampler 2)"} <= {*labels}
+        assert {"Prompt (KSampler 1)", "Prompt (KSampler 2)"} <= {*labels}
+        assert "Sampler" in labels  # one value for both
+        assert len(labels) == len({*labels})
+
+    def test_find_controls_equal_titles_are_numbered(self):
+        graph = graph_of(
+            a=("LoadImage", {"image": "cat.png"}, "Picture"),
+            b=("LoadImage", {"image": "dog.png"}, "Picture"),
+            batch=("Batch", {"images.image0": ["a", 0], "images.image1": ["b", 0]}),
+            save=("SaveImage", {"images": ["batch", 0]}),
+        )
+        labels = [c.label for c in controls_of_graph(graph).values() if c.role == "image"]
+        assert labels == ["Image 1", "Image 2"]
+
+    def test_find_controls_headings_are_the_groups_of_the_author(self):
+        file = self.two_stages().json
+        for node in file["nodes"]:
+            node |= {"pos": [1000 * (node["id"] >= 8), 0], "size": {"0": 100, "1": 100}}
+        file["groups"] = [
+            {"title": "First pass", "bounding": [-10, -10, 500, 500]},
+            {"title": "Second pass", "bounding": [990, -10, 500, 500]},
+            {"title": "Everything", "bounding": [-99, -99, 5000, 5000]},
+            {"title": "Broken", "bounding": ["x"]},
+        ]
+        graph = convert_workflow(file, SERVER)
+        advanced = [c for c in find_controls(graph, SERVER, file) if c.advanced and not c.hidden]
+        headings = list(dict.fromkeys(control.group for control in advanced))
+        assert headings[:2] == ["First pass", "Second pass"]
+        assert "Sampling" in headings  # the sampler's name is a value of both
+        assert {c.group for c in advanced if c.role == "steps"} == {"Second pass"}
+
+    def test_find_controls_instances_of_a_subgraph_are_numbered_headings(self):
+        inside, file = File(), File()
+        inside.link(border(-10), 0, blur := inside.add("ImageScale", "area", 64), "image", "IMAGE")
+        inside.link(blur, 0, border(-20), "IMAGE", "IMAGE")
+        port = [{"name": "IMAGE", "type": "IMAGE"}]
+        file.define(inside, port, port, key="Shrink")
+        picture = file.add("LoadImage", "cat.png")
+        one, two = file.add("Shrink"), file.add("Shrink")
+        file.link(picture, 0, one, "IMAGE", "IMAGE")
+        file.link(one, 0, two, "IMAGE", "IMAGE")
+        file.link(two, 0, file.add("SaveImage", "x"), "images", "IMAGE")
+        methods = [
+            (control.group, control.label)
+            for control in controls_of_file(file).values()
+            if control.targets[0].input == "upscale_method"
+        ]
+        assert methods == [("Shrink 1", "Upscale method"), ("Shrink 2", "Upscale method")]
+
+    def test_find_controls_technical_inputs_are_hidden_unless_the_author_chose_them(self):
+        file = text_to_image()
+        prefix = next(
+            c for c in controls_of_file(file).values() if c.targets[0].input == "filename_prefix"
+        )
+        assert prefix.hidden
+        file.extra["linearData"] = {"inputs": [["7", "filename_prefix"]], "outputs": []}
+        assert not controls_of_file(file)[prefix.id].hidden
+
+    def test_sections_doctests_pass(self):
+        assert doctest.testmod(sections).failed == doctest.testmod(name_clues).failed == 0
+
+
 class TestOutputs:
+    def test_find_outputs_those_of_app_mode_come_first(self):
+        file = text_to_image()
+        extra = file.add("SaveImage", "second")
+        file.link(file.nodes[5], 0, extra, "images", "IMAGE")
+        graph = convert_workflow(file.json, SERVER)
+        assert [output.node for output in find_outputs(graph, SERVER, file.json)] == ["7", "8"]
+        file.extra["linearData"] = {"inputs": [], "outputs": [8, ["odd"], "99"]}
+        assert [output.node for output in find_outputs(graph, SERVER, file.json)] == ["8", "7"]
+        preset = preset_from_workflow(graph, SERVER, title="x", editor=file.json)
+        assert preset.outputs[0].node == next(iter(preset.graph)) == "8"
+
     def test_find_outputs_lists_kinds_with_files_before_previews(self):
         server = SERVER | {
             "SaveVideo": node_class({"video": ["VIDEO"]}, output_node=True),
@@ -638,9 +740,9 @@ def test_find_controls_ten_thousand_samplers_take_seconds(link):
         before = f"k{number - 1}" if number else "5"
         graph |= graph_of(**{f"k{number}": ("KSampler", {**default_inputs, link: [before, 0]})})
     graph["6"]["inputs"]["samples"] = ["k9999", 0]
-    start = perf_counter()
+    start = process_time()
     assert find_controls(graph, SERVER)
-    assert perf_counter() - start < 20
+    assert process_time() - start < 20
 
 
 def test_find_controls_sides_to_extend_have_roles() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from statistics import median
 
 import pytest
@@ -68,6 +69,26 @@ def test_find_controls_templates_have_unique_ids_and_defaults_in_range(survey):
             if isinstance(control.default, int | float) and control.kind in ("int", "float"):
                 assert control.min is None or control.min <= control.default, (name, control)
                 assert control.max is None or control.max >= control.default, (name, control)
+
+
+def test_find_controls_templates_have_distinct_labels_under_each_heading(survey):
+    for name, controls in survey.controls.items():
+        places = Counter((c.group, c.label.casefold()) for c in controls if not c.hidden)
+        assert [place for place, count in places.items() if count > 1] == [], name
+
+
+def test_find_controls_key_frames_name_the_clips_that_they_feed(survey):
+    controls = survey.controls["templates-6-key-frames"]
+    clips = [f"Wan 2.2 FLF2V {number}" for number in range(1, 6)]
+    assert [c.label for c in controls if not c.advanced] == [
+        *(f"Prompt ({clip})" for clip in clips),
+        "Image (Start Frame)",
+        *(f"Image (End Frame, {clip})" for clip in clips),
+    ]
+    advanced = [c for c in controls if c.advanced and not c.hidden]
+    assert list(dict.fromkeys(c.group for c in advanced))[:5] == clips
+    assert len(advanced) < 50
+    assert sum(c.hidden for c in controls) > 50
 
 
 def test_apply_values_templates_defaults_keep_graph(survey):

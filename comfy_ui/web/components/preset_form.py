@@ -48,7 +48,8 @@ def form(
     the canvas turns to if this one takes none.
     """
     params = sorted(
-        (param for param in preset.params if param.role != "prompt"), key=lambda param: param.order
+        (param for param in preset.params if param.role != "prompt" and not param.hidden),
+        key=lambda param: param.order,
     )
     filled = {param.id: values.get(param.id, param.default) for param in params}
     prompt = preset.by_role("prompt")

@@ -75,8 +75,8 @@ def _state(opened: OpenedWorkflow) -> Lamp:
 def _facts(preset: Preset) -> list[tuple[str, str]]:
     inputs = [p.label for p in preset.params if p.role == "prompt"]
     inputs += [p.label for p in preset.params if p.role in FILE_ROLES and not p.optional]
-    main = sum(not p.advanced for p in preset.params)
-    more = len(preset.params) - main
+    main = sum(not p.advanced and not p.hidden for p in preset.params)
+    more = sum(p.advanced and not p.hidden for p in preset.params)
     facts = [
         ("Output", ", ".join(dict.fromkeys(KINDS[output.kind] for output in preset.outputs))),
         ("Inputs", page_text(", ".join(inputs), limit=200) or "nothing: it is ready to run"),

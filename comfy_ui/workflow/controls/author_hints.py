@@ -11,8 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ...errors import InvalidWorkflowError
-from ..editor.convert import Conversion, convert_only
+from ..editor.convert import Conversion
 from ..editor.editor_document import EditorDocument, EditorGraph, EditorNode
 from ..editor.link_resolution import PRIMITIVE, ValueOrigin
 from ..graph import inputs_of
@@ -40,9 +39,10 @@ class AuthorHint:
     choices: tuple[str, ...] | None = None
 
 
-def find_hints(view: GraphView, editor: Mapping[str, Any] | None) -> Iterator[AuthorHint]:
+def find_hints(
+    view: GraphView, editor: Mapping[str, Any] | None, conversion: Conversion | None
+) -> Iterator[AuthorHint]:
     """Yield all hints, the strongest first. Several may name the same input."""
-    conversion = _conversion(view, editor) if editor is not None else None
     promoted = _promoted(view, conversion) if conversion else {}
     labels = _Labels(conversion.document) if conversion else None
     if editor is not None:
@@ -55,11 +55,12 @@ def find_hints(view: GraphView, editor: Mapping[str, Any] | None) -> Iterator[Au
     yield from _titled_primitives(view)
 
 
-def _conversion(view: GraphView, editor: Mapping[str, Any]) -> Conversion | None:
-    try:
-        return convert_only(editor, view.library)
-    except InvalidWorkflowError:
-        return None  # the graph is enough; the editor file only adds hints
+def app_mode_list(editor: Mapping[str, Any], key: str) -> list[Any]:
+    """Return the ``inputs`` or ``outputs`` that the author chose for App mode; empty if none."""
+    extra = editor.get("extra")
+    data = extra.get("linearData") if isinstance(extra, Mapping) else None
+    listed = data.get(key) if isinstance(data, Mapping) else None
+    return listed[:_MAX_CHOSEN] if isinstance(listed, list) else []
 
 
 def _promoted(view: GraphView, conversion: Conversion) -> dict[ValueOrigin, list[ControlTarget]]:
@@ -81,10 +82,7 @@ def _app_mode(
 
     Its entries are ``[node id, field]`` or ``["graph id:node id:field", field]``.
     """
-    extra = editor.get("extra")
-    data = extra.get("linearData") if isinstance(extra, Mapping) else None
-    inputs = data.get("inputs") if isinstance(data, Mapping) else None
-    for entry in inputs[:_MAX_CHOSEN] if isinstance(inputs, list) else ():
+    for entry in app_mode_list(editor, "inputs"):
         match entry:
             case [str() | int() as place, str(name), *_]:
                 parts = str(place).split(":")

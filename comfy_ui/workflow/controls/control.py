@@ -36,8 +36,8 @@ class Control:
     ``id`` is stable for a given graph and usable as a keyword (``prompt``, ``width``, ``steps_2``).
     ``targets`` are never empty; all of them get the value. ``default`` is the graph's own value.
     ``min``, ``max`` and ``step`` are None without a sensible bound; ``choices`` is None if any
-    value is allowed. ``advanced`` controls are collapsed under the heading ``group``.
-    ``optional`` controls may stay empty.
+    value is allowed. ``advanced`` controls are collapsed under the heading ``group``; ``hidden``
+    ones are technical and not shown at all. ``optional`` controls may stay empty.
     """
 
     id: str
@@ -51,6 +51,7 @@ class Control:
     step: float | None = None
     choices: tuple[Any, ...] | None = None
     advanced: bool = False
+    hidden: bool = False
     group: str = "Main"
     help: str = ""
     multiline: bool = False

@@ -6,15 +6,18 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ...errors import InvalidWorkflowError
+from ..editor.convert import Conversion, convert_only
 from ..fields.field_types import FIELD_TYPES, FILE_ROLES, OUTPAINT_ROLES, Role, usual
 from ..graph import AnyGraph, is_api_graph
 from ..presets.graph_builder import ObjectInfo, as_library
 from .author_hints import AuthorHint, find_hints
 from .control import PLAIN, Control, ControlTarget
 from .graph_trace import trace
+from .graph_walk import GraphWalk
 from .literal_inputs import GraphView, LiteralInput
-from .name_clues import role_in
-from .presentation import ControlDraft, present
+from .name_clues import is_plumbing, role_in
+from .presentation import ControlDraft, NodePlace, present
+from .sections import Sections
 
 MAX_MAIN = 7  # rows of the form before "Advanced"; width and height share one
 
@@ -38,8 +41,8 @@ def find_controls(
 ) -> list[Control]:
     """Find the controls of a graph, in the order in which a form shows them.
 
-    About seven are not ``advanced``. Each input that an output needs and that has a literal value
-    belongs to exactly one control. Pure.
+    About seven are not ``advanced``; technical ones are ``hidden``. Each input that an output needs
+    and that has a literal value belongs to exactly one control. Pure.
 
     Args:
         graph: in API format.
@@ -54,17 +57,27 @@ def find_controls(
     if graph and not is_api_graph(graph):
         raise InvalidWorkflowError("Not a graph in API format.")
     view = GraphView(graph, as_library(object_info))
-    drafts = _Drafts(view)
-    for hint in find_hints(view, editor):
+    conversion = _conversion(view, editor) if editor is not None else None
+    walk = GraphWalk(view)
+    drafts = _Drafts(view, walk, Sections(view, walk, conversion.document if conversion else None))
+    for hint in find_hints(view, editor, conversion):
         drafts.add_hint(hint)
     drafts.add_rest()
     return [*present(_arranged(drafts.all))]
 
 
+def _conversion(view: GraphView, editor: Mapping[str, Any]) -> Conversion | None:
+    try:
+        return convert_only(editor, view.library)
+    except InvalidWorkflowError:
+        return None  # the graph is enough; the editor file only adds hints
+
+
 class _Drafts:
-    def __init__(self, view: GraphView) -> None:
+    def __init__(self, view: GraphView, walk: GraphWalk, sections: Sections) -> None:
         self._view = view
-        self._meanings = trace(view)
+        self._sections = sections
+        self._meanings = trace(view, walk)
         self._used_targets: set[ControlTarget] = set()
         self._targets_by_key: dict[tuple[Any, ...], list[ControlTarget]] = {}
         for target in self._meanings:
@@ -114,12 +127,24 @@ class _Drafts:
                 named,
                 targets,
                 role,
+                [self._place(target.node) for target in targets],
                 meaning,
                 hint,
                 title=self._view.title(node),
                 own_title=self._view.own_title(node),
+                plumbing=hint is None
+                and is_plumbing(self._view.class_of(node), named.target.input),
                 integral=any(self._view.inputs(node)[name].type == "INT" for node, name in targets),
             )
+        )
+
+    def _place(self, node: str) -> NodePlace:
+        sections = self._sections
+        return NodePlace(
+            sections.rank(node),
+            sections.subgraph(node),
+            sections.group(node),
+            sections.stage(node),
         )
 
     def _key(self, literal: LiteralInput) -> tuple[Any, ...]:
@@ -138,13 +163,31 @@ def _arranged(drafts: list[ControlDraft]) -> list[ControlDraft]:
     """Sort into the form's order, and mark the controls of the main part."""
     chosen = [draft for draft in drafts if draft.hint and draft.hint.chosen]
     others = [draft for draft in drafts if not (draft.hint and draft.hint.chosen)]
-    others.sort(key=lambda draft: _order(draft.role))
+    others.sort(key=lambda draft: (_order(draft.role), _stage(draft)))
     if chosen:  # the author's list is the whole form, in that order
         for draft in chosen:
             draft.advanced = draft.hint is not None and not draft.hint.main
     else:
         _show(sorted(filter(_may_be_main, others), key=lambda draft: _NEEDED.index(draft.role)))
-    return sorted([*chosen, *others], key=lambda draft: draft.advanced)
+    ranks = _section_ranks(others)
+    return sorted(
+        [*chosen, *others],
+        key=lambda draft: (
+            draft.hidden,
+            draft.advanced,
+            ranks.get(draft.section, len(ranks)) if draft.advanced else 0,
+        ),
+    )
+
+
+def _section_ranks(drafts: Iterable[ControlDraft]) -> dict[str, int]:
+    """Return the positions of the author's headings, in the order in which they run."""
+    ranks: dict[str, int] = {}
+    for draft in drafts:
+        if draft.section:
+            rank = draft.places[0].rank
+            ranks[draft.section] = min(rank, ranks.get(draft.section, rank))
+    return {section: i for i, section in enumerate(sorted(ranks, key=ranks.__getitem__))}
 
 
 def _show(candidates: Iterable[ControlDraft]) -> None:
@@ -157,6 +200,11 @@ def _show(candidates: Iterable[ControlDraft]) -> None:
             draft.advanced = False  # a required file is never hidden
             has_width = has_width or draft.role == "width"
             rows += not shares_a_row
+
+
+def _stage(draft: ControlDraft) -> int:
+    """Return the position of the first sampler that an input file is for; 0 for other controls."""
+    return min(place.rank for place in draft.places) if draft.role in FILE_ROLES else 0
 
 
 def _order(role: Role) -> int:

@@ -36,9 +36,9 @@ class InputMeaning:
     consumer: InputSpec | None = None
 
 
-def trace(view: GraphView) -> dict[ControlTarget, InputMeaning]:
+def trace(view: GraphView, walk: GraphWalk) -> dict[ControlTarget, InputMeaning]:
     """Return the meaning of every literal that has one, those of the first sampler first."""
-    tracer = _Tracer(view)
+    tracer = _Tracer(view, walk)
     for number, sampler in enumerate(tracer.walk.samplers()):
         tracer.sampler(sampler, main=number == 0)
     tracer.texts_elsewhere()
@@ -48,9 +48,9 @@ def trace(view: GraphView) -> dict[ControlTarget, InputMeaning]:
 
 
 class _Tracer:
-    def __init__(self, view: GraphView) -> None:
+    def __init__(self, view: GraphView, walk: GraphWalk) -> None:
         self.view = view
-        self.walk = GraphWalk(view)
+        self.walk = walk
         self.meanings: dict[ControlTarget, InputMeaning] = {}
 
     def sampler(self, node: str, *, main: bool) -> None:

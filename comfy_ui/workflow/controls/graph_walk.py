@@ -7,6 +7,7 @@ the values beyond it get no role.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import cached_property
 
 from ...protocol.object_info import NodeSpec
 from ..graph import NodeLink
@@ -26,7 +27,7 @@ class GraphWalk:
 
     def samplers(self) -> list[str]:
         """Return the sampler nodes, each after those that it depends on."""
-        return [node for node in self._in_order() if self.is_sampler(node)]
+        return [node for node in self.in_order if self.is_sampler(node)]
 
     def is_sampler(self, node: str) -> bool:
         spec = self._view.spec(node)
@@ -34,6 +35,39 @@ class GraphWalk:
             return False
         names = spec.inputs.keys()
         return {"positive", "latent_image"} <= names or {"guider", "sigmas"} <= names
+
+    @cached_property
+    def in_order(self) -> list[str]:
+        """The nodes that outputs need, sources first. Cycles are cut where they close."""
+        view = self._view
+        done: dict[str, None] = {}
+        entered: set[str] = set()
+        todo = [(node, False) for node in reversed([*view.graph]) if node in view.needed]
+        while todo:
+            node, is_left = todo.pop()
+            if is_left:
+                done[node] = None
+            elif node not in entered:
+                entered.add(node)
+                todo.append((node, True))
+                sources = (view.source(node, name) for name in reversed(view.inputs(node)))
+                todo += [(link.node, False) for link in sources if link]
+        return [*done]
+
+    def first_samplers(self) -> dict[str, str]:
+        """Return, for each node that a sampler depends on, the first sampler that it feeds."""
+        ranks = {node: rank for rank, node in enumerate(self.samplers())}
+        fed: dict[str, str] = {}
+        for node in reversed(self.in_order):
+            sampler = node if node in ranks else fed.get(node)
+            if sampler is None:
+                continue
+            for name in self._view.inputs(node):
+                link = self._view.source(node, name)
+                if link is not None:
+                    known = fed.setdefault(link.node, sampler)
+                    fed[link.node] = min(known, sampler, key=ranks.__getitem__)
+        return fed | {node: node for node in ranks}
 
     def behind(
         self, node: str, name: str, fits: Callable[[LiteralInput], bool]
@@ -113,23 +147,6 @@ class GraphWalk:
     def _may_go_on(self) -> bool:
         self._visits += 1
         return self._visits <= _MAX_VISITS
-
-    def _in_order(self) -> list[str]:
-        """Return the nodes that outputs need, sources first. Cycles are cut where they close."""
-        view = self._view
-        done: dict[str, None] = {}
-        entered: set[str] = set()
-        todo = [(node, False) for node in reversed([*view.graph]) if node in view.needed]
-        while todo:
-            node, is_left = todo.pop()
-            if is_left:
-                done[node] = None
-            elif node not in entered:
-                entered.add(node)
-                todo.append((node, True))
-                sources = (view.source(node, name) for name in view.inputs(node))
-                todo += [(link.node, False) for link in sources if link]
-        return [*done]
 
     def _branch(self, node: str) -> str | None:
         """Return the input that a switch with a constant setting passes on."""

@@ -54,6 +54,20 @@ SIZE = re.compile(
     r"|upscale_by|aspect_ratio|resolution)$"
 )
 
+# Inputs that make a graph work, whatever its result should be: how files are named and encoded,
+# how models are loaded, how samplers hand over to each other, how numbers are computed.
+_PLUMBING = re.compile(
+    r"(^|\.)(filename_prefix|weight_dtype|device|dtype|codec|bit_depth|expression|fragment_shader"
+    r"|size_mode|add_noise|return_with_leftover_noise|start_at_step|end_at_step|switch|index"
+    r"|batch_index|tile_size|temporal_size|temporal_overlap|reference_latents_method|pre_cfg"
+    r"|use_default_template|sigmas)$"
+)
+_CLASS_PLUMBING = {
+    "type": re.compile("CLIPLoader"),
+    "overlap": re.compile("VAE(De|En)code"),
+    "noise_seed": re.compile("KSamplerAdvanced"),  # without noise; with noise it is the seed
+}
+
 # Nodes of packs that declare a parameter of the workflow, and their input with its value.
 _PARAMETER_CLASS = re.compile(r"SwarmInput|ETN_Parameter|CozyGen\w*Input|CPackInput")
 _PARAMETER_VALUES = (
@@ -80,6 +94,16 @@ def role_in(words: str) -> Role | None:
     """
     words = words.replace("_", " ")
     return next((role for pattern, role in _TITLES if pattern.search(words)), None)
+
+
+def is_plumbing(class_type: str, name: str) -> bool:
+    """Whether an input without a role or a title is technical.
+
+    >>> is_plumbing("SaveImage", "filename_prefix"), is_plumbing("LoraLoader", "strength_model")
+    (True, False)
+    """
+    classes = _CLASS_PLUMBING.get(name)
+    return bool(_PLUMBING.search(name) or (classes and classes.search(class_type)))
 
 
 def parameter_input(class_type: str, inputs: Mapping[str, Any]) -> str | None:

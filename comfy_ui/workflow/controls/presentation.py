@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from ..fields.field_types import Role, usual
 from ..fields.numbers import MAX_SEED
@@ -51,6 +52,20 @@ _GROUPS: Mapping[Role, str] = {
 }
 
 
+class NodePlace(NamedTuple):
+    """Where a node stands, see :class:`.sections.Sections`."""
+
+    rank: int = 0
+    subgraph: str = ""
+    group: str = ""
+    stage: str = ""
+
+    @property
+    def section(self) -> str:
+        """The author's heading for its values."""
+        return self.subgraph or self.group
+
+
 @dataclass(slots=True)
 class ControlDraft:
     """A control under construction."""
@@ -58,12 +73,25 @@ class ControlDraft:
     literal: LiteralInput
     targets: list[ControlTarget]
     role: Role
+    places: list[NodePlace]  # of the targets' nodes
     meaning: InputMeaning | None = None
     hint: AuthorHint | None = None
     title: str = ""  # of the node
     own_title: str = ""
     advanced: bool = True
+    plumbing: bool = False
     integral: bool = False  # one of the targets accepts only integers
+
+    @property
+    def hidden(self) -> bool:
+        """Whether the form leaves it out."""
+        return self.plumbing and self.advanced
+
+    @property
+    def section(self) -> str:
+        """The author's heading; empty if it sets values under several."""
+        sections = {place.section for place in self.places}
+        return sections.pop() if len(sections) == 1 else ""
 
     @property
     def author_label(self) -> str:
@@ -72,16 +100,10 @@ class ControlDraft:
 
 
 def present(drafts: list[ControlDraft]) -> Iterator[Control]:
-    """Yield the finished controls, in the same order, with unique labels and ids."""
-    shared = Counter(_label(draft) for draft in drafts if not draft.advanced)
-    seen: Counter[str] = Counter()
+    """Yield the finished controls, in the same order, with ids and labels that tell them apart."""
     ids: set[str] = set()
     numbers: Counter[str] = Counter()
-    for draft in drafts:
-        label = _label(draft)
-        seen[label] += 1
-        if shared[label] > 1 and not draft.author_label and not draft.advanced:
-            label = _unique_label(draft, label, seen[label])
+    for draft, label in zip(drafts, _distinct_labels(drafts), strict=True):
         stem = draft.role if usual(draft.role) else _slug(draft.author_label or _label(draft))
         key = stem
         while key in ids:
@@ -91,14 +113,76 @@ def present(drafts: list[ControlDraft]) -> Iterator[Control]:
         yield _control(draft, label, key)
 
 
-def _unique_label(draft: ControlDraft, label: str, number: int) -> str:
-    """Make a label unique that several controls would have."""
+def _distinct_labels(drafts: list[ControlDraft]) -> list[str]:
+    """Return a label for each control, with what tells it from others of the same name."""
+    labels = [_label(draft) for draft in drafts]
+    for indices in _alike(drafts, labels):
+        if len({drafts[index].literal.target.input for index in indices}) > 1:
+            for index in indices:
+                labels[index] = _by_input(drafts[index], labels[index])
+    for indices in _alike(drafts, labels):
+        for index, suffix in _suffixes({index: drafts[index] for index in indices}, _QUALIFIERS):
+            labels[index] += f" {suffix}" if suffix.isdigit() else f" ({suffix})" if suffix else ""
+    return labels
+
+
+def _by_input(draft: ControlDraft, label: str) -> str:
+    """Return the input's own name for a value whose label is that of its role."""
     name = draft.literal.target.input
-    if draft.role in ("cfg", "strength") and name not in ("cfg", "denoise"):
-        return _pretty(name)
-    if draft.own_title:
-        return f"{label} ({draft.own_title})"
-    return f"{label} {number}" if number > 1 else label
+    by_role = draft.role in ("cfg", "strength") and name not in ("cfg", "denoise")
+    return _pretty(name) if by_role and not draft.author_label else label
+
+
+def _alike(drafts: Sequence[ControlDraft], labels: Sequence[str]) -> list[list[int]]:
+    """Return the indices of the controls with equal labels, where several.
+
+    Those under a heading of the author's are only compared with one another.
+    """
+    other_headings = {_group(draft) for draft in drafts if not draft.section}
+    indices: dict[tuple[bool, str, str], list[int]] = {}
+    for index, (draft, label) in enumerate(zip(drafts, labels, strict=True)):
+        section = draft.section if draft.advanced else ""
+        section = "" if section in other_headings else section
+        indices.setdefault((draft.hidden, section, label.casefold()), []).append(index)
+    return [group for group in indices.values() if len(group) > 1]
+
+
+_QUALIFIERS: tuple[Callable[[ControlDraft], str], ...] = (
+    lambda draft: draft.own_title,
+    lambda draft: draft.places[0].subgraph,
+    lambda draft: draft.places[0].group,
+    lambda draft: draft.places[0].stage,
+    lambda draft: draft.title,
+)
+
+
+def _suffixes(
+    drafts: Mapping[int, ControlDraft], qualifiers: Sequence[Callable[[ControlDraft], str]]
+) -> Iterator[tuple[int, str]]:
+    """Yield what tells controls with the same label apart: titles, else numbers."""
+    if len(drafts) == 1:
+        yield next(iter(drafts)), ""
+        return
+    for position, qualifier in enumerate(qualifiers, 1):
+        parts: dict[str, dict[int, ControlDraft]] = {}
+        for index, draft in drafts.items():
+            parts.setdefault(qualifier(draft), {})[index] = draft
+        if len(parts) > 1:
+            for title, part in parts.items():
+                for index, rest in _suffixes(part, qualifiers[position:]):
+                    comma = ", " if title and rest and not rest.isdigit() else " "
+                    yield index, f"{title}{comma}{rest}".strip()
+            return
+    yield from ((index, str(number)) for number, index in enumerate(drafts, 1))
+
+
+def _group(draft: ControlDraft) -> str:
+    """Return the heading: the author's, else the role's, else the node's title."""
+    if draft.hint and draft.hint.group:
+        return draft.hint.group
+    if not draft.advanced:
+        return "Main"
+    return draft.section or _GROUPS.get(draft.role, draft.title)
 
 
 def _label(draft: ControlDraft) -> str:
@@ -123,7 +207,6 @@ def _control(draft: ControlDraft, label: str, key: str) -> Control:
     default = draft.literal.value
     if draft.role == "seed" and isinstance(default, int):
         default = max(0, min(default, MAX_SEED))
-    group = _GROUPS.get(draft.role, draft.title) if draft.advanced else "Main"
     choices = hint.choices if hint and hint.choices else spec.choices
     help_text = hint.help if hint else ""
     return Control(
@@ -138,7 +221,8 @@ def _control(draft: ControlDraft, label: str, key: str) -> Control:
         step=step,
         choices=choices if kind == "choice" else None,
         advanced=draft.advanced,
-        group=(hint.group if hint else "") or group,
+        hidden=draft.hidden,
+        group=_group(draft),
         help=help_text or spec.tooltip or str(usual(draft.role).get("help", "")),
         multiline=spec.multiline or draft.role in ("prompt", "negative"),
         optional=not spec.required,

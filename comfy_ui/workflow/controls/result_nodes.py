@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from ...protocol.object_info import NodeSpec
 from ..graph import AnyGraph
 from ..presets.graph_builder import ObjectInfo, as_library
 from ..presets.schema import Kind
+from .author_hints import app_mode_list
 from .control import GraphOutput
 from .literal_inputs import GraphView
 
@@ -24,8 +26,14 @@ _KIND_OF_TYPE: Mapping[str, Kind] = {
 _VIDEO_WRITERS = ("SaveWEBM", "VHS_VideoCombine")  # take images, write a video
 
 
-def find_outputs(graph: AnyGraph, object_info: ObjectInfo) -> list[GraphOutput]:
-    """Return the nodes that save or show a result, in graph order, files before previews."""
+def find_outputs(
+    graph: AnyGraph, object_info: ObjectInfo, editor: Mapping[str, Any] | None = None
+) -> list[GraphOutput]:
+    """Return the nodes that save or show a result: files before previews, in graph order.
+
+    Those that App mode shows come first, in the author's order, if the graph was converted from
+    the editor-format file ``editor``.
+    """
     view = GraphView(graph, as_library(object_info))
     outputs = []
     for node in view.outputs:
@@ -34,7 +42,12 @@ def find_outputs(graph: AnyGraph, object_info: ObjectInfo) -> list[GraphOutput]:
         if spec is not None and kind is not None:
             preview = spec.class_type.startswith("Preview")
             outputs.append(GraphOutput(node, kind, view.title(node), temporary=preview))
-    return sorted(outputs, key=lambda output: output.temporary)
+    listed = app_mode_list(editor, "outputs") if editor is not None else []
+    chosen = {str(node): rank for rank, node in enumerate(listed)}
+    return sorted(
+        outputs,
+        key=lambda output: (output.temporary, chosen.get(output.node, len(chosen))),
+    )
 
 
 def _kind(spec: NodeSpec) -> Kind | None:

@@ -1,7 +1,7 @@
 """An editor-format file as frozen dataclasses. All validation of types happens here.
 
 Versions 0.4 (links are lists) and 1.0 (links are objects) give the same document; inside subgraph
-definitions links are objects in both. Layout (positions, groups, native reroutes) is ignored.
+definitions links are objects in both. Native reroutes are ignored.
 """
 
 from __future__ import annotations
@@ -74,6 +74,23 @@ class EditorNode:
     values: tuple[Any, ...] = ()  # widget values by position
     named: Mapping[str, Any] = field(default_factory=dict)  # widget values by name, if saved
     properties: Mapping[str, Any] = field(default_factory=dict)
+    center: tuple[float, float] | None = None  # on the canvas
+
+
+@dataclass(frozen=True, slots=True)
+class EditorGroup:
+    """A titled rectangle that the author drew around nodes."""
+
+    title: str
+    left: float
+    top: float
+    width: float
+    height: float
+
+    def contains(self, point: tuple[float, float]) -> bool:
+        """Whether a node with this center belongs to the group."""
+        across, down = point[0] - self.left, point[1] - self.top
+        return 0 <= across <= self.width and 0 <= down <= self.height
 
 
 @dataclass(frozen=True)
@@ -85,6 +102,13 @@ class EditorGraph:
     inputs: tuple[NodeSlot, ...] = ()
     outputs: tuple[NodeSlot, ...] = ()
     name: str = ""
+    groups: tuple[EditorGroup, ...] = ()
+
+    def group_of(self, node: EditorNode) -> str:
+        """Return the title of the smallest group around a node, or an empty text."""
+        center = node.center
+        around = [group for group in self.groups if center and group.contains(center)]
+        return min(around, key=lambda group: group.width * group.height).title if around else ""
 
     @cached_property
     def port_of(self) -> Mapping[str, NodeSlot]:
@@ -184,6 +208,7 @@ def _graph(raw: Mapping[str, Any], where: str) -> EditorGraph:
         _slots(raw.get("inputs"), f"{where}.inputs"),
         _slots(raw.get("outputs"), f"{where}.outputs"),
         _text(raw.get("name")),
+        tuple(_groups(raw.get("groups"))),
     )
 
 
@@ -209,7 +234,33 @@ def read_node(raw: object, where: str) -> EditorNode:
         values=tuple(map(_finite, values)) if isinstance(values, list | tuple) else (),
         named={_text(key): _finite(value) for key, value in named.items()},
         properties=_loose_mapping(entry.get("properties")),
+        center=_center(entry),
     )
+
+
+def _groups(raw: object) -> Iterator[EditorGroup]:
+    """Yield the groups that have a title. They are hints, so an invalid one counts as absent."""
+    for entry in raw if isinstance(raw, list) else ():
+        title = _text(entry.get("title")).strip() if isinstance(entry, Mapping) else ""
+        box = _numbers(entry.get("bounding"), 4) if title else None
+        if box is not None:
+            yield EditorGroup(title, *box)
+
+
+def _center(entry: Mapping[str, Any]) -> tuple[float, float] | None:
+    corner, size = _numbers(entry.get("pos"), 2), _numbers(entry.get("size"), 2) or (0.0, 0.0)
+    return (corner[0] + size[0] / 2, corner[1] + size[1] / 2) if corner else None
+
+
+def _numbers(raw: object, count: int) -> tuple[float, ...] | None:
+    """Read finite numbers, which LiteGraph saved as a list or as ``{"0": …}``."""
+    listed = [*raw.values()] if isinstance(raw, Mapping) else raw
+    if not isinstance(listed, list) or len(listed) < count:
+        return None
+    numbers = listed[:count]
+    if all(isinstance(n, int | float) and math.isfinite(n) for n in numbers):
+        return tuple(float(number) for number in numbers)
+    return None
 
 
 def _slots(raw: object, where: str) -> tuple[NodeSlot, ...]:

@@ -16,7 +16,7 @@ from ...protocol.object_info import NodeRegistry
 from ..checks.requirements import known_models
 from ..controls import Control, find_controls, find_outputs
 from ..fields.field_types import FILE_ROLES, NUMBER_ROLES, SNAPPED_ROLES, Role
-from ..graph import AnyGraph, content_hash, copied, literals
+from ..graph import AnyGraph, Graph, content_hash, copied, literals
 from ..loras.lora_slots import find_lora_slots
 from ..model_files import basename, is_model_file, model_folder
 from .graph_builder import ObjectInfo, as_library
@@ -61,7 +61,7 @@ def preset_from_workflow(
     library = as_library(object_info)
     controls = find_controls(graph, library, editor)
     settable = [control for control in controls if _is_settable(control)]
-    outputs = find_outputs(graph, library)
+    outputs = find_outputs(graph, library, editor)
     outputs = [out for out in outputs if not out.temporary] or outputs
     kind: Kind = outputs[0].kind if outputs else "image"
     results = [(output.node, output.kind) for output in outputs] or [(_last(graph, library), kind)]
@@ -70,7 +70,7 @@ def preset_from_workflow(
         return Preset.model_validate(
             {
                 "id": f"{slug(title) or 'workflow'}-{content_hash(graph)[:8]}",
-                "graph": copied(graph),
+                "graph": _results_first(copied(graph), [node for node, _ in results]),
                 "title": title,
                 "description": "",
                 "task": _TASKS[kind][fed],
@@ -87,6 +87,11 @@ def preset_from_workflow(
         raise InvalidWorkflowError(
             f"This workflow cannot become a form: {place or 'it'}: {fault['msg']}."
         ) from error
+
+
+def _results_first(graph: Graph, results: Sequence[str]) -> Graph:
+    """Return the graph with its results first: those of a job come in the order of its nodes."""
+    return {node: graph[node] for node in (*results, *graph)}
 
 
 def slug(text: str) -> str:
@@ -180,6 +185,7 @@ def _params(
             "group": control.group,
             "order": order,
             "advanced": control.advanced,
+            "hidden": control.hidden,
             "min": control.min,
             "max": control.max,
             "step": _step(control, role),

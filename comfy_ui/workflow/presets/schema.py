@@ -70,6 +70,8 @@ class Param(_Record):
     group: str = "Main"
     order: int = 0
     advanced: bool = False
+    hidden: bool = False
+    """Not in the form; programs can still set it."""
     min: int | float | None = None
     max: int | float | None = None
     step: float | None = None
