@@ -156,6 +156,11 @@ class Settings(BaseSettings):
         "unload them after use; low: for small GPUs, slower; none: hardly any, very slow; cpu: do "
         "not use the GPU.",
     )
+    engine_packages: str = Field(
+        default="",
+        description="Further packages for its environment, separated by spaces, such as those of "
+        "its custom nodes.",
+    )
     engine_port: int = Field(
         default=8188,
         ge=1,
@@ -168,7 +173,12 @@ class Settings(BaseSettings):
     torch_index: str | None = Field(
         default=None,
         description="Address of a mirror of PyTorch's package indexes; the name of the build is "
-        "appended. Unset: the index that uv knows.",
+        "appended. Unset: PyTorch's own; default: the index of all other packages.",
+    )
+    torch_packages: str = Field(
+        default="",
+        description="Other versions of PyTorch than those of the build, such as torch==2.14.1 "
+        "torchvision==0.29.1; what is not named gets the newest version that fits.",
     )
 
     storage_gb: float | None = Field(

@@ -54,6 +54,15 @@ def _install_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--source", dest="engine_source", help="an archive, a folder or an address")
     parser.add_argument("--stack", dest="engine_stack", help="the PyTorch build (auto)")
     parser.add_argument(
+        "--torch-index", help="a mirror of PyTorch's indexes, or 'default' for the package index"
+    )
+    parser.add_argument(
+        "--torch-packages", help="other versions, such as 'torch==2.14.1 torchvision==0.29.1'"
+    )
+    parser.add_argument(
+        "--packages", dest="engine_packages", help="further packages, such as those of custom nodes"
+    )
+    parser.add_argument(
         "--python", dest="engine_python", help="the Python of an existing environment to use"
     )
     parser.add_argument("--dry-run", action="store_true", help="only show the plan")
@@ -163,6 +172,7 @@ def status(arguments: argparse.Namespace, settings: Settings) -> int:
         print(f"ComfyUI {current.version}, PyTorch {current.torch} ({current.device}), {state}")
         if url:
             print(f"Address    {url}")
+        print(f"Source     {_origin(current)}")
         print(f"Folder     {paths.home(current)}\nModels     {paths.models}")
         if previous is not None:
             print(f"Rollback   to ComfyUI {previous.version}")
@@ -232,6 +242,16 @@ def _confirmed(arguments: argparse.Namespace, question: str) -> bool:
         raise ValidationError("There is no terminal to confirm on.", hint="Add --yes.")
     print(f"{question} [y/N] ", end="", file=sys.stderr, flush=True)
     return sys.stdin.readline().strip().lower() in {"y", "yes"}
+
+
+def _origin(installation: Installation) -> str:
+    """Whether the source is that of a known release."""
+    from ..engine.planning.release_source import load_releases
+
+    for release in load_releases():
+        if release.tree == installation.tree:
+            return f"as published in ComfyUI {release.version}, commit {release.commit[:12]}"
+    return f"{installation.source}, which is not a release that comfy-ui knows"
 
 
 def _facts(installation: Installation | None) -> dict[str, object] | None:

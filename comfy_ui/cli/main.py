@@ -104,6 +104,7 @@ def _completion(arguments: argparse.Namespace, settings: Settings) -> int:
 _APP_OPTIONS = (
     *("host", "port", "share", "auth", "mcp", "data_dir", "models_dir"),
     *("engine", "engine_source", "engine_stack", "engine_python", "engine_memory"),
+    *("engine_packages", "torch_index", "torch_packages"),
 )
 
 

@@ -49,6 +49,9 @@ class EngineManager:
             source,
             self.paths,
             stack=settings.engine_stack,
+            torch_index=settings.torch_index,
+            torch_packages=settings.torch_packages,
+            more_packages=settings.engine_packages,
             cached={"staging": staged},
         )
 
@@ -70,7 +73,6 @@ class EngineManager:
             self.paths,
             plan,
             uv=str(uv) if uv else None,
-            torch_index=self._settings.torch_index,
             options=self.options,
             cancel=cancel,
             on_progress=on_progress,

@@ -36,6 +36,8 @@ class Installation:
     installed_at: float
     plan: str
     """The digest of the plan that it was installed by."""
+    tree: str = ""
+    """The Git tree id of the source; empty for a folder."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import sys
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,10 +13,12 @@ import pytest
 
 from comfy_ui.doctor.machine import Gpu
 from comfy_ui.engine.engine_paths import EnginePaths
+from comfy_ui.engine.planning.host_facts import PackageIndex, collect
 from comfy_ui.engine.planning.install_plan import HostFacts, make_plan
 from comfy_ui.engine.planning.release_source import Source
-from comfy_ui.engine.planning.stack_choice import choose_stack, load_stacks
+from comfy_ui.engine.planning.stack_choice import TORCH_INDEX, choose_stack, load_stacks
 from comfy_ui.errors import ValidationError
+from comfy_ui.settings import Settings
 
 GIB = 2**30
 PATHS = EnginePaths(Path("/data/engine"), Path("/data/models"))
@@ -150,6 +154,54 @@ def test_make_plan_override_that_does_not_fit_is_a_warning() -> None:
     assert any("no code for compute capability 6.1" in text for text in plan.warnings)
     plan = make_plan(HOST, SOURCE, PATHS, stack="cu130")
     assert any("No GPU for CUDA 13.0" in text for text in plan.warnings)
+
+
+def test_make_plan_other_versions_replace_those_of_the_build() -> None:
+    versions = "torch==2.14.1 torchvision==0.29.1+cpu"
+    plan = make_plan(HOST, SOURCE, PATHS, stack="cpu", torch_packages=versions)
+    assert plan.stack is not None
+    assert plan.stack.pins == ("torch==2.14.1", "torchvision==0.29.1+cpu", "torchaudio")
+    assert "torchaudio from PyTorch's package index" in str(plan)
+    with pytest.raises(ValidationError, match="'numpy==2'"):
+        make_plan(HOST, SOURCE, PATHS, torch_packages="torch==2.14.1 numpy==2")
+
+
+@pytest.mark.parametrize(
+    ("index", "label"),
+    [
+        (None, "PyTorch's package index"),
+        ("default", "the package index"),
+        ("https://mirror.example/whl", "https://mirror.example/whl"),
+    ],
+)
+def test_make_plan_shows_where_pytorch_comes_from(index: str | None, label: str) -> None:
+    plan = make_plan(HOST, SOURCE, PATHS, stack="cpu", torch_index=index)
+    assert f"from {label}" in str(plan)
+    assert plan.to_dict()["torch_index"] == index
+
+
+def test_collect_asks_for_the_hosts_that_the_installation_needs() -> None:
+    asked: list[str] = []
+
+    def reach(hosts: Sequence[str], indexes: Sequence[PackageIndex]) -> Iterator[str]:
+        asked.extend([*hosts, *(index.name for index in indexes)])
+        yield from asked
+
+    def needed(**settings: Any) -> list[str]:
+        asked.clear()
+        facts = collect(Settings(**settings), SOURCE, PATHS, reach=reach)
+        assert facts.unreachable == (*asked,)
+        return [*asked]
+
+    assert "github.com" in needed()
+    assert "github.com" in needed(torch_index="default")
+    if sys.platform != "darwin":
+        assert needed()[-1] == TORCH_INDEX
+        assert "mirror.example" in needed(torch_index="https://mirror.example/whl")
+    assert TORCH_INDEX not in needed(torch_index="default")
+    assert TORCH_INDEX not in needed(engine_python=Path("/venv/bin/python"))
+    problems = make_plan(replace(HOST, unreachable=(TORCH_INDEX,)), SOURCE, PATHS).problems
+    assert "--torch-index default" in problems[0]
 
 
 def test_choose_stack_unknown_override_names_the_nearest() -> None:

@@ -90,6 +90,22 @@ def test_installer_wrong_hash_unpacks_nothing(host: Host) -> None:
     assert host.uv_calls == []
 
 
+def test_installer_wrong_content_is_not_used(host: Host) -> None:
+    source = replace(archive(host.folder), tree="0" * 40)
+    with pytest.raises(EngineError, match="does not have the content of ComfyUI 1") as caught:
+        install(host, source)
+    assert "0" * 40 in caught.value.hint
+    assert not (host.paths.staging / "ComfyUI").exists()
+    assert host.uv_calls == []
+
+
+def test_installer_right_content_is_recorded(host: Host) -> None:
+    first = install(host, archive(host.folder))
+    again = install(host, replace(archive(host.folder), tree=first.tree, sha256=None))
+    assert again.tree == first.tree
+    assert len(again.tree) == 40
+
+
 def test_installer_plan_with_a_problem_changes_nothing(host: Host) -> None:
     plan = host.plan(archive(host.folder), free_bytes=10**9)
     with pytest.raises(EngineError, match="more free space"):

@@ -51,6 +51,7 @@ from .unpack import copy_folder, file_sha256, unpack
 __all__ = ["InstallProgress", "Installer"]
 
 _SPEED_S: Final = 10.0  # the period that the speed is measured over
+_MAX_ARCHIVE_BYTES: Final = 10**9  # forges do not announce the size
 _SOURCE: Final = "ComfyUI"
 _ENVIRONMENT: Final = "venv"
 
@@ -81,7 +82,6 @@ class Installer:
         paths: the engine's folders.
         plan: what to install.
         uv: the path of uv; not needed with an existing environment.
-        torch_index: a mirror of PyTorch's indexes.
         options: how the smoke test starts ComfyUI.
         cancel: set to stop. What was fetched is kept.
         on_progress: called several times a second, in the thread of :meth:`install`.
@@ -94,7 +94,6 @@ class Installer:
         plan: InstallPlan,
         *,
         uv: str | None,
-        torch_index: str | None = None,
         options: ServerOptions | None = None,
         cancel: threading.Event | None = None,
         on_progress: Callable[[InstallProgress], None] = lambda _: None,
@@ -103,7 +102,6 @@ class Installer:
         self._paths = paths
         self._plan = plan
         self._uv = uv or ""
-        self._torch_index = torch_index
         self._options = options or ServerOptions()
         self._cancel = cancel or threading.Event()
         self._on_progress = on_progress
@@ -202,7 +200,8 @@ class Installer:
         """What makes two plans the same. A folder may have changed: it is copied again."""
         plan = self._plan
         stack = [plan.stack.name, *plan.stack.pins] if plan.stack else None
-        facts = [asdict(plan.source), stack, plan.python, plan.own_environment]
+        packages = [stack, plan.torch_index, plan.more_packages]
+        facts = [asdict(plan.source), packages, plan.python, plan.own_environment]
         return hashlib.sha256(json.dumps(facts, default=str).encode()).hexdigest()
 
     @property
@@ -233,7 +232,7 @@ class Installer:
         partial = self._staging / f"{_SOURCE}.partial"
         _delete(partial)
         _delete(self._source)
-        digest = source.sha256
+        digest, tree = source.sha256, ""
         if source.kind == "folder":
             copy_folder(Path(source.location), partial, self._advance)
         else:
@@ -247,10 +246,18 @@ class Installer:
                     hint=f"Expected {digest}, got {actual}. It was not unpacked.",
                 )
             digest = actual
-            unpack(archive, partial, self._advance)
+            tree = unpack(archive, partial, self._advance)
+            if source.tree not in {None, tree}:
+                _delete(partial)
+                if source.kind == "url":
+                    archive.unlink()
+                raise EngineError(
+                    f"{archive.name} does not have the content of ComfyUI {source.version}.",
+                    hint=f"Expected the Git tree {source.tree}, got {tree}. It is not used.",
+                )
         if not (partial / "requirements.txt").is_file():
             raise EngineError("The source of ComfyUI has no requirements.txt.")
-        write_json(self._staging / "source.json", {"sha256": digest})
+        write_json(self._staging / "source.json", {"sha256": digest, "tree": tree})
         partial.rename(self._source)
         if source.kind == "url":
             _delete(self._paths.downloads)
@@ -268,7 +275,7 @@ class Installer:
                     target,
                     sources=ModelSources(source.hosts, hub=""),
                     sha256=source.sha256,
-                    size_bytes=source.size_bytes,
+                    size_bytes=_MAX_ARCHIVE_BYTES,
                     on_progress=self._received,
                 )
             )
@@ -309,8 +316,9 @@ class Installer:
             self._environment,
             requirements=self._source / "requirements.txt",
             stack=stack,
+            more_packages=self._plan.more_packages,
             cache=self._paths.cache,
-            torch_index=self._torch_index,
+            torch_index=self._plan.torch_index,
             watch=watch,
         )
 
@@ -347,9 +355,9 @@ class Installer:
             device=result.device,
             torch=result.torch,
             source=plan.source.location,
-            sha256=read_json(self._staging / "source.json").get("sha256"),
             installed_at=time.time(),
             plan=self._digest,
+            **read_json(self._staging / "source.json"),
         )
         make_folder(paths.versions)
         _delete(self._staging / "smoke")

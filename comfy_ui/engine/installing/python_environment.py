@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from ...errors import EngineError, InstallCancelledError, StorageError
-from ..planning.stack_choice import Stack
+from ..planning.stack_choice import DEFAULT_INDEX, Stack
 from ..supervision.process_identity import end_tree, remember
 
 __all__ = ["ProbeResult", "Tool", "check_device", "find_uv", "folder_bytes", "probe"]
@@ -142,6 +142,11 @@ def _tool_error(failure: str, output: str, log: Path) -> EngineError | StorageEr
             f"{failure} The disk is full.",
             hint="Free some space and start again: it continues where it stopped.",
         )
+    if "hash mismatch" in lowered:
+        return EngineError(
+            f"{failure} A package has another content than its index says. {last}",
+            hint="Nothing of it was installed. If it happens again, use another index.",
+        )
     if any(sign in lowered for sign in ("dns error", "failed to fetch", "error sending request")):
         return EngineError(
             f"{failure} The package index cannot be reached. {last}",
@@ -239,6 +244,7 @@ def install_packages(
     *,
     requirements: Path,
     stack: Stack,
+    more_packages: Sequence[str] = (),
     cache: Path,
     torch_index: str | None = None,
     watch: Callable[[], None] = lambda: None,
@@ -250,11 +256,12 @@ def install_packages(
     """
     command = [uv, "pip", "install", "--python", str(environment_python(folder))]
     if torch_index:
-        command += ["--index", f"{torch_index.rstrip('/')}/{stack.name}"]
+        if torch_index != DEFAULT_INDEX:
+            command += ["--index", f"{torch_index.rstrip('/')}/{stack.name}"]
     elif stack.backend:
         command += ["--torch-backend", stack.backend]
     tool.run(
-        [*command, "-r", str(requirements), *stack.pins],
+        [*command, "-r", str(requirements), *stack.pins, *more_packages],
         failure="The Python packages cannot be installed.",
         environment=_uv_environment(cache),
         watch=watch,

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import shutil
+import stat
 import tarfile
 import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import IO, Final, Self
 
 from ...errors import EngineError
+from .git_tree import BlobHash, GitTree
 
 __all__ = ["copy_folder", "file_sha256", "unpack"]
 
@@ -36,8 +39,10 @@ def file_sha256(path: Path, advance: Advance) -> str:
     return digest.hexdigest()
 
 
-def unpack(archive: Path, target: Path, advance: Advance) -> None:
+def unpack(archive: Path, target: Path, advance: Advance) -> str:
     """Unpack the folder with ``main.py`` of an archive to ``target``, which must not exist.
+
+    Returns its Git tree id.
 
     Links and special files are left out: the source of ComfyUI has none.
 
@@ -49,24 +54,29 @@ def unpack(archive: Path, target: Path, advance: Advance) -> None:
         with _members(archive) as listing:
             top = _top_folder(listing.names)
             written = 0
-            for number, (name, open_member) in enumerate(listing.files()):
-                relative = _inside(name, top)
+            tree = GitTree()
+            for number, member in enumerate(listing.files()):
+                relative = _inside(member.name, top)
                 if relative is None:
                     continue
                 path = target / relative
                 path.parent.mkdir(parents=True, exist_ok=True)
-                with open_member() as source, path.open("xb") as file:
+                blob = BlobHash(member.size_bytes)
+                with member.open() as source, path.open("xb") as file:
                     while chunk := source.read(_CHUNK_BYTES):
                         written += len(chunk)
                         if number > _MAX_FILES or written > _MAX_BYTES:
                             raise EngineError(f"{archive.name} is too large for a source archive.")
                         file.write(chunk)
+                        blob.update(chunk)
                         advance(len(chunk))
+                tree.add(relative, blob.digest(), executable=member.executable)
     except (zipfile.BadZipFile, tarfile.TarError, EOFError, NotImplementedError) as error:
         raise EngineError(
             f"{archive.name} cannot be unpacked: {error}.",
             hint="Download it again, or choose another archive.",
         ) from error
+    return tree.id
 
 
 def copy_folder(source: Path, target: Path, advance: Advance) -> None:
@@ -91,6 +101,16 @@ def copy_folder(source: Path, target: Path, advance: Advance) -> None:
 
 
 @dataclass(frozen=True, slots=True)
+class _Member:
+    """A regular file of an archive."""
+
+    name: str
+    size_bytes: int
+    executable: bool
+    open: Callable[[], IO[bytes]]
+
+
+@dataclass(frozen=True, slots=True)
 class _Listing:
     """The members of an archive. Closes it at the end of ``with``."""
 
@@ -103,17 +123,27 @@ class _Listing:
     def __exit__(self, *_: object) -> None:
         self.archive.close()
 
-    def files(self) -> Iterator[tuple[str, Callable[[], IO[bytes]]]]:
+    def files(self) -> Iterator[_Member]:
         """The regular files, in the order of the archive."""
         if isinstance(self.archive, zipfile.ZipFile):
             for entry in self.archive.infolist():
-                link = entry.external_attr >> 28 == 0o12  # S_IFLNK of archives made on Unix
-                if not entry.is_dir() and not link:
-                    yield entry.filename, lambda entry=entry: self.archive.open(entry)  # type: ignore[misc]
+                mode = entry.external_attr >> 16  # 0 in archives that were not made on Unix
+                if not entry.is_dir() and not stat.S_ISLNK(mode):
+                    yield _Member(
+                        entry.filename,
+                        entry.file_size,
+                        bool(mode & stat.S_IXUSR),
+                        partial(self.archive.open, entry),
+                    )
         else:
             for member in self.archive:
                 if member.isfile():
-                    yield member.name, lambda member=member: self.archive.extractfile(member)  # type: ignore[misc]
+                    yield _Member(
+                        member.name,
+                        member.size,
+                        bool(member.mode & stat.S_IXUSR),
+                        partial(self.archive.extractfile, member),  # type: ignore[arg-type]
+                    )
 
 
 def _members(archive: Path) -> _Listing:

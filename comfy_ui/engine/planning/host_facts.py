@@ -6,9 +6,10 @@ import os
 import platform
 import socket
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
+from urllib.parse import urlsplit
 
 from ...doctor.gpu_probe import probe_gpus
 from ...doctor.inspect_machine import free_bytes
@@ -18,13 +19,28 @@ from ..engine_paths import EnginePaths
 from ..installing.python_environment import find_uv
 from .install_plan import HostFacts
 from .release_source import Source
+from .stack_choice import TORCH_INDEX
 
 __all__ = ["collect"]
 
 _CONNECT_S: Final = 5.0
 _INDEX_S: Final = 20.0
 _PROXIES: Final = ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy")
-_SMALL_PACKAGE: Final = "einops"  # ComfyUI requires it; only its metadata is read
+
+
+class PackageIndex(NamedTuple):
+    """An index that uv takes packages from."""
+
+    name: str
+    package: str
+    """One that it must have; only its metadata is read."""
+    options: tuple[str, ...] = ()
+    """Those of uv that choose the index."""
+
+
+_PACKAGE_INDEX: Final = PackageIndex("the package index", "einops")  # ComfyUI requires it
+# All of PyTorch's builds are on one host.
+_TORCH_INDEX: Final = PackageIndex(TORCH_INDEX, "torch", ("--torch-backend", "cpu"))
 
 
 def collect(
@@ -32,15 +48,24 @@ def collect(
     source: Source,
     paths: EnginePaths,
     *,
-    reach: Callable[[Source, str | None], Iterator[str]] | None = None,
+    reach: Callable[[Sequence[str], Sequence[PackageIndex]], Iterator[str]] | None = None,
 ) -> HostFacts:
     """Return the facts; takes a few seconds, more without a network.
 
-    ``reach`` yields the names of what cannot be reached, given the source and the path of uv.
+    ``reach`` yields the names of what cannot be reached, given hosts and indexes.
     """
     system = platform.system()
     environment = settings.engine_python
     uv = find_uv() if FEATURES["engine"] else None
+    hosts = sorted(source.hosts) if source.kind == "url" else []
+    indexes: list[PackageIndex] = []
+    if environment is None and uv is not None:
+        indexes.append(_PACKAGE_INDEX)
+        mirror = urlsplit(settings.torch_index or "")  # no address: "default", or a folder
+        if system != "Darwin" and mirror.scheme == "https":
+            hosts.append(mirror.netloc)
+        elif system != "Darwin" and settings.torch_index is None:
+            indexes.append(_TORCH_INDEX)
     return HostFacts(
         system=system,
         machine=platform.machine(),
@@ -49,32 +74,30 @@ def collect(
         macos=tuple(int(n) for n in platform.mac_ver()[0].split(".") if n.isdigit()),
         free_bytes=free_bytes(paths.root),
         uv=str(uv) if uv else None,
-        unreachable=tuple(
-            (reach or unreachable)(source, str(uv) if uv and environment is None else None)
-        ),
+        unreachable=tuple((reach or unreachable)(hosts, indexes)),
         environment=str(environment.expanduser().absolute()) if environment else None,
     )
 
 
-def unreachable(source: Source, uv: str | None) -> Iterator[str]:
+def unreachable(hosts: Sequence[str], indexes: Sequence[PackageIndex]) -> Iterator[str]:
     """Yield the hosts and indexes that do not answer."""
-    if source.kind == "url" and not any(os.environ.get(name) for name in _PROXIES):
-        for host in source.hosts:
+    if not any(os.environ.get(name) for name in _PROXIES):
+        for host in hosts:
             name, _, port = host.partition(":")
             try:
                 socket.create_connection((name, int(port or 443)), timeout=_CONNECT_S).close()
             except OSError:
                 yield name
-    if uv is not None and not _index_answers(uv):
-        yield "the package index"
+    yield from (index.name for index in indexes if not _answers(index))
 
 
-def _index_answers(uv: str) -> bool:
-    """Whether uv can read a small package's metadata from the configured index."""
+def _answers(index: PackageIndex) -> bool:
+    """Whether uv can read a package's metadata from an index."""
+    command = [str(find_uv()), "pip", "compile", "--no-deps", "--quiet", "--no-header", "--refresh"]
     try:
-        done = subprocess.run(  # noqa: S603 -- a constant command
-            [uv, "pip", "compile", "--no-deps", "--quiet", "--no-header", "--refresh", "-"],
-            input=_SMALL_PACKAGE,
+        done = subprocess.run(  # noqa: S603 -- constants
+            [*command, *index.options, "-"],
+            input=index.package,
             cwd=Path.home(),  # not a project, whose settings uv would read
             env={**os.environ, "UV_HTTP_TIMEOUT": "5", "UV_HTTP_RETRIES": "0"},
             capture_output=True,

@@ -10,7 +10,14 @@ from typing import Any, Final
 from ...doctor.machine import Gpu
 from ..engine_paths import EnginePaths
 from .release_source import Source
-from .stack_choice import AUTOMATIC, Stack, choose_stack, version_numbers
+from .stack_choice import (
+    AUTOMATIC,
+    DEFAULT_INDEX,
+    TORCH_INDEX,
+    Stack,
+    choose_stack,
+    version_numbers,
+)
 
 __all__ = ["HostFacts", "InstallPlan", "PlannedStep", "make_plan", "size_text"]
 
@@ -66,6 +73,10 @@ class InstallPlan:
     python: str
     """The version of Python, or the path of an existing environment's."""
     own_environment: bool
+    torch_index: str | None = None
+    """A mirror of PyTorch's indexes, or :data:`.DEFAULT_INDEX`."""
+    more_packages: tuple[str, ...] = ()
+    """Requirements besides those of the source."""
     steps: tuple[PlannedStep, ...]
     folder: Path
     models: Path
@@ -90,6 +101,16 @@ class InstallPlan:
         return f"{self.gpu.name}{memory}, PyTorch for {self.stack.title}"
 
     @property
+    def packages(self) -> str:
+        """The versions of PyTorch's packages and where they come from, for people."""
+        if self.stack is None:
+            return "as in the existing environment"
+        index = self.torch_index or TORCH_INDEX
+        if self.torch_index == DEFAULT_INDEX or (not self.torch_index and not self.stack.backend):
+            index = "the package index"
+        return f"{', '.join(self.stack.pins)} from {index}"
+
+    @property
     def minutes(self) -> tuple[int, int]:
         """How long the downloads take with a fast and with a slow connection, in minutes."""
         return (
@@ -104,7 +125,11 @@ class InstallPlan:
             "source": {"kind": self.source.kind, "location": self.source.location},
             "version": self.source.version,
             "sha256": self.source.sha256,
+            "tree": self.source.tree,
             "stack": self.stack.name if self.stack else None,
+            "packages": [*self.stack.pins] if self.stack else [],
+            "torch_index": self.torch_index,
+            "more_packages": [*self.more_packages],
             "gpu": self.gpu.name if self.gpu else None,
             "python": self.python,
             "own_environment": self.own_environment,
@@ -129,6 +154,8 @@ class InstallPlan:
         lines = [
             f"Install    {self.source.label}",
             f"Device     {self.device}",
+            *([f"PyTorch    {self.packages}"] if self.stack else []),
+            *([f"Packages   {', '.join(self.more_packages)}"] if self.more_packages else []),
             f"Python     {self.python}" + ("" if self.own_environment else " (existing)"),
             f"Folder     {self.folder}",
             f"Models     {self.models}",
@@ -146,6 +173,9 @@ def make_plan(
     paths: EnginePaths,
     *,
     stack: str = AUTOMATIC,
+    torch_index: str | None = None,
+    torch_packages: str = "",
+    more_packages: str = "",
     cached: Mapping[str, int] | None = None,
 ) -> InstallPlan:
     """Plan the installation of a source on a machine.
@@ -155,10 +185,13 @@ def make_plan(
         source: what to install.
         paths: where it goes.
         stack: the PyTorch build, or ``auto``.
+        torch_index: a mirror of PyTorch's indexes, or :data:`.DEFAULT_INDEX`.
+        torch_packages: other versions than those of the build, see :meth:`.Stack.with_packages`.
+        more_packages: requirements besides those of the source, separated by spaces.
         cached: bytes that an interrupted installation has left, by step.
 
     Raises:
-        ValidationError: there is no build of that name.
+        ValidationError: there is no build of that name, or the versions cannot be read.
     """
     cached = cached or {}
     warnings: list[str] = []
@@ -174,6 +207,8 @@ def make_plan(
             override=stack,
         )
         chosen, gpu = choice.stack, choice.gpu
+        if chosen is not None and torch_packages:
+            chosen = chosen.with_packages(torch_packages)
         warnings += choice.notes
         if chosen is None:
             problems.append(f"PyTorch has no build for {host.system} on {host.machine}.")
@@ -183,10 +218,13 @@ def make_plan(
             warnings.append("No GPU will be used: an image takes minutes instead of seconds.")
         if host.uv is None:
             problems.append("uv is not installed: pip install 'comfy-ui[engine]'.")
-    if source.sha256 is None and source.kind != "folder":
-        warnings.append("The archive's SHA-256 is not pinned: you chose it, and it is trusted.")
+    if source.sha256 is None and source.tree is None and source.kind != "folder":
+        warnings.append(
+            "The archive's content is not checked: you chose it, and it is trusted. Name a known "
+            "release with --version to check it."
+        )
     if host.unreachable:
-        problems += [f"{name} cannot be reached from this machine." for name in host.unreachable]
+        problems += [_unreachable(name) for name in host.unreachable]
     steps = _steps(host, source, chosen)
     needed = _SOURCE_BYTES + (chosen.installed_bytes if chosen else 0)
     if host.free_bytes is not None:
@@ -204,6 +242,8 @@ def make_plan(
         gpu=gpu,
         python=host.environment or _python(host.python),
         own_environment=host.environment is None,
+        torch_index=torch_index,
+        more_packages=(*source.packages, *more_packages.split()) if chosen else (),
         steps=steps,
         folder=paths.root,
         models=paths.models,
@@ -212,6 +252,13 @@ def make_plan(
         warnings=tuple(warnings),
         problems=tuple(problems),
     )
+
+
+def _unreachable(name: str) -> str:
+    text = f"{name} cannot be reached from this machine."
+    if name == TORCH_INDEX:
+        text += " Use a mirror with --torch-index, or the package index: --torch-index default."
+    return text
 
 
 def _steps(host: HostFacts, source: Source, stack: Stack | None) -> tuple[PlannedStep, ...]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from types import MappingProxyType
@@ -13,9 +14,23 @@ from typing import Final
 from ...doctor.machine import Gpu, GpuVendor
 from ...errors import ValidationError, closest
 
-__all__ = ["AUTOMATIC", "Stack", "StackChoice", "choose_stack", "load_stacks", "version_numbers"]
+__all__ = [
+    "AUTOMATIC",
+    "DEFAULT_INDEX",
+    "TORCH_INDEX",
+    "Stack",
+    "StackChoice",
+    "choose_stack",
+    "load_stacks",
+    "version_numbers",
+]
 
 AUTOMATIC: Final = "auto"
+DEFAULT_INDEX: Final = "default"
+"""The setting of PyTorch's index that takes the packages from the index of all others."""
+TORCH_INDEX: Final = "PyTorch's package index"
+"""The name of the index that uv's ``--torch-backend`` takes the packages from."""
+_PACKAGE: Final = re.compile(r"(torch|torchvision|torchaudio)(?:==([0-9][0-9a-zA-Z.+]*))?")
 _INTEGRATED: Final = 4 * 2**30  # memory that firmware reserves for an integrated GPU is below
 _MACOS: Final = (14,)  # the first release that PyTorch's recent builds use the GPU on
 # What nvidia-smi and the kernel call the same machine architecture.
@@ -47,11 +62,40 @@ class Stack:
 
     @property
     def pins(self) -> tuple[str, ...]:
-        """The requirements that keep the three packages together."""
-        return (
-            f"torch=={self.torch}",
-            f"torchvision=={self.torchvision}",
-            f"torchaudio=={self.torchaudio}",
+        """The requirements that keep the three packages together. An empty version is any."""
+        versions = {
+            "torch": self.torch,
+            "torchvision": self.torchvision,
+            "torchaudio": self.torchaudio,
+        }
+        return tuple(
+            f"{name}=={version}" if version else name for name, version in versions.items()
+        )
+
+    def with_packages(self, text: str) -> Stack:
+        """Return this build with other versions of its packages.
+
+        Args:
+            text: such as ``torch==2.14.1 torchvision==0.29.1``. A package without a version, or
+                one that is not named, gets the newest version that fits.
+
+        Raises:
+            ValidationError: it names another package or no version that can be read.
+        """
+        versions: dict[str, str] = {}
+        for word in text.split():
+            match = _PACKAGE.fullmatch(word)
+            if match is None:
+                raise ValidationError(
+                    f"'{word[:80]}' is not a version of a PyTorch package.",
+                    hint="Such as: torch==2.11.0 torchvision==0.26.0 torchaudio==2.11.0",
+                )
+            versions[match[1]] = match[2] or ""
+        return replace(
+            self,
+            torch=versions.get("torch", ""),
+            torchvision=versions.get("torchvision", ""),
+            torchaudio=versions.get("torchaudio", ""),
         )
 
     def refusal(self, gpu: Gpu, system: str, macos: tuple[int, ...]) -> Refusal | None:

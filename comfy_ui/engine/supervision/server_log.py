@@ -43,7 +43,7 @@ _CAUSES: Final = (
     (
         r"modulenotfounderror: no module named '?(?P<name>[\w.]+)",
         "A Python package is missing in its environment: {name}.",
-        "Install again: comfy-ui engine install. In an existing environment, install it there.",
+        "Add its package with --packages or COMFY_UI_ENGINE_PACKAGES, and install again.",
     ),
     (
         r"unrecognized arguments: (?P<name>.+)",

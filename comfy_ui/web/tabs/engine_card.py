@@ -190,6 +190,7 @@ def _plan_facts(plan: InstallPlan) -> list[tuple[str, str]]:
     return [
         ("Release", page_text(plan.source.label, limit=200)),
         ("Device", page_text(plan.device, limit=200)),
+        ("PyTorch", page_text(plan.packages, limit=300)),
         ("Python", page_text(plan.python, limit=200)),
         ("Download", f"about {fetched}, {fast} to {slow} min" if plan.download_bytes else "0 MB"),
         ("Disk space", f"about {size(plan.installed_bytes)}{free}"),
