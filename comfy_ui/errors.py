@@ -20,6 +20,7 @@
     │   │   ├── MissingNodesError      node classes missing on the server
     │   │   └── MissingModelsError     model files missing on the server
     │   ├── UnknownPresetError         no preset with that name
+    │   ├── SpendingError              a user without that right ran a paid workflow
     │   ├── WorkLimitError             a file or workflow takes too much time or memory
     │   ├── UnknownModelError          no model file with that name, or several
     │   │   └── UnknownLoraError       no LoRA with that name, or several
@@ -300,6 +301,12 @@ class MissingModelsError(InvalidWorkflowError):
 
 class UnknownPresetError(ValidationError):
     """No preset has that name."""
+
+
+class SpendingError(ValidationError):
+    """The workflow has partner nodes, which cost credits, and the user may not spend any."""
+
+    default_hint = "Ask an admin of this app to run it, or for the right to run paid workflows."
 
 
 class WorkLimitError(ValidationError):

@@ -64,6 +64,16 @@ class Settings(BaseSettings):
         description="Bearer token sent to each server of COMFYUI_URL, never to addresses "
         "entered on the page.",
     )
+    api_key_comfy_org: SecretStr | None = Field(
+        default=None,
+        description="Comfy API key that pays for partner nodes. It is sent to the servers of "
+        "COMFYUI_URL only, with jobs that have such a node.",
+    )
+    paid_runs: Literal["admins", "users"] = Field(
+        default="admins",
+        description="Who may run workflows with partner nodes, which cost credits: admins, or "
+        "users as well.",
+    )
     timeout_s: float = Field(default=300.0, gt=0, description="Timeout of one request, in seconds.")
     verify_tls: bool = Field(default=True, description="Verify the certificate of https addresses.")
 

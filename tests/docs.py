@@ -72,6 +72,7 @@ PERMISSIONS = {
     "install and run a ComfyUI on this machine": ["set_up_engine"],
     "import a folder of this machine into the library": ["import_folder"],
     "create and revoke one's own API keys, with a login": ["manage_keys"],
+    "run workflows with partner nodes, which cost credits": ["spend"],
     "have the ends of one's own jobs sent to a webhook": ["use_webhooks"],
     "invite and remove users, change their roles": ["manage_users"],
 }

@@ -440,7 +440,7 @@ window.comfy = /** @type {ComfyPage} */ (/** @type {unknown} */ ((() => {
   // ---- events --------------------------------------------------------------------------------
 
   document.addEventListener("click", (/** @type {On<MouseEvent>} */ event) => {
-    const target = event.target.closest?.("[data-send], [data-do], [data-prompt], .thumb[data-open], [data-zoom], [data-copy]");
+    const target = event.target.closest?.("[data-send]:not(form), [data-do], [data-prompt], .thumb[data-open], [data-zoom], [data-copy]");
     for (const open of $$("details[data-close=outside][open]")) {
       // The element itself is the backdrop that it has on a phone.
       if (!open.contains(event.target) || event.target === open) open.open = false;
@@ -476,7 +476,11 @@ window.comfy = /** @type {ComfyPage} */ (/** @type {unknown} */ ((() => {
     } else if (field.closest?.("#prompt")) keep();
   });
   document.addEventListener("submit", (/** @type {On<SubmitEvent>} */ event) => {
-    if (event.target.matches("form.settings")) event.preventDefault();
+    const { target } = event;
+    if (target.matches("form.settings, form[data-send]")) event.preventDefault();
+    // An event for Python, as of a button with data-send, with the form's fields.
+    const fields = Object.fromEntries(new FormData(target));
+    if (target.dataset.send) send(target, target.dataset.send, { ...target.dataset, ...fields });
   });
   function paintSliders() {
     for (const slider of $$("input[type=range]")) {

@@ -39,21 +39,23 @@ def create(arguments: argparse.Namespace, settings: Settings) -> int:
     role = Role[arguments.role.upper()] if arguments.role else highest
     if role > highest:
         raise ValidationError(f"'{owner}' is no admin, so the key cannot be one.")
-    _, text = ApiKeys(settings.data_dir).create(owner, arguments.name, role, _limits(arguments))
+    _, text = ApiKeys(settings.data_dir).create(
+        owner, arguments.name, role, _limits(arguments), may_spend=bool(arguments.spend)
+    )
     print("Copy the key now: it is not stored and cannot be shown again.", file=sys.stderr)
     print(text)
     return 0
 
 
 def limit(arguments: argparse.Namespace, settings: Settings) -> int:
-    """Replace the limits of a key; they count for the next request."""
+    """Replace the limits of a key, and its right to spend if that is given, at once."""
     from ..features import require_feature
 
     require_feature("ui")
     from ..web.auth.api_keys import ApiKeys
 
     keys = ApiKeys(settings.data_dir)
-    if not keys.set_limits(arguments.id, _limits(arguments)):
+    if not keys.set_limits(arguments.id, _limits(arguments), may_spend=arguments.spend):
         raise _unknown_key(keys, arguments.id)
     return 0
 
@@ -83,6 +85,7 @@ def list_(arguments: argparse.Namespace, settings: Settings) -> int:
                 key.owner,
                 key.role,
                 str(key.limits) or "no limits",
+                "paid workflows" if key.may_spend else "",
                 f"created {_time(key.created_at)}",
                 f"used {_time(uses[0].at)} from {uses[0].address}: {uses[0].route}"
                 if uses

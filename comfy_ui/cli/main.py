@@ -56,6 +56,7 @@ def run(argv: Sequence[str] | None = None) -> int:
             s.get_secret_value()
             for s in (
                 settings.comfyui_token,
+                settings.api_key_comfy_org,
                 settings.openai_api_key,
                 settings.hf_token,
                 settings.database,
@@ -369,6 +370,11 @@ def _add_key_actions(add: engine_command.Add) -> None:
 
 
 def _limit_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--spend",
+        action=argparse.BooleanOptionalAction,
+        help="whether it may run paid workflows, if the user may",
+    )
     for name, text in (
         ("--requests", "requests at a time"),
         ("--jobs", "unfinished jobs at a time"),

@@ -60,7 +60,7 @@ class ClientParts:
             pictures=pictures,
             tracking=JobTracking(asker, telemetry, is_cloud=server.address.is_cloud),
             transfers=transfers,
-            sources=WorkflowSources(asker, transfers, environment),
+            sources=WorkflowSources(asker, transfers, environment, partner_key=server.partner_key),
             durations=NodeDurations() if durations is None else durations,
         )
 

@@ -23,6 +23,8 @@ from ..errors import (
 from ..workflow.model_files import is_model_file, model_folder
 from .transport.request import ApiResponse, json_body, read_json
 
+PARTNER_KEY: Final = "api_key_comfy_org"
+"""The Comfy API key of partner nodes in a job's extra data."""
 _REDACTED: Final = "[REDACTED]"
 _HINTS = {
     "required_input_missing": "Give it a value or a link.",
@@ -78,6 +80,11 @@ def check_prompt_id(prompt_id: str) -> str:
     return prompt_id
 
 
+def without_redacted(extra_data: Mapping[str, Any] | None) -> dict[str, Any]:
+    """The extra data without the keys that a server has redacted in a job that was read back."""
+    return {name: value for name, value in (extra_data or {}).items() if value != _REDACTED}
+
+
 def prompt_body(
     graph: Mapping[str, Any],
     *,
@@ -88,16 +95,13 @@ def prompt_body(
 ) -> bytes:
     """The JSON to post. ``extra_data`` is never null, which kills the worker of 0.3.64.
 
-    Keys of partner nodes that a server has redacted in a job that was read back are left out.
-
     Raises:
         InvalidWorkflowError: the graph holds a value that JSON cannot represent.
     """
     body: dict[str, Any] = {"prompt": graph, "prompt_id": prompt_id, "client_id": client_id}
     if front:
         body["front"] = True
-    extra = {name: value for name, value in (extra_data or {}).items() if value != _REDACTED}
-    if extra:
+    if extra := without_redacted(extra_data):
         body["extra_data"] = extra
     try:
         return json_body(body)

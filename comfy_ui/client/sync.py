@@ -87,6 +87,8 @@ class ComfyClient:
         headers: extra headers of every request.
         token: a bearer token; for Comfy Cloud, the API key. None: ``COMFYUI_TOKEN``, for the
             servers of ``COMFYUI_URL`` only; an empty one sends none.
+        api_key_comfy_org: the Comfy API key that pays for partner nodes, sent only with jobs that
+            have one. None: ``COMFY_UI_API_KEY_COMFY_ORG``, for the servers of ``COMFYUI_URL`` only.
         verify: how to check the server's certificate: True uses the bundled authorities, False
             accepts any certificate, a path names a PEM file or a folder of them, and an
             ``ssl.SSLContext`` is used unchanged. None: ``COMFY_UI_VERIFY_TLS``, True by default.
@@ -128,6 +130,7 @@ class ComfyClient:
         timeout: float | FromSettings | None = FromSettings.TIMEOUT_S,
         headers: Mapping[str, str] | None = None,
         token: str | None = None,
+        api_key_comfy_org: str | None = None,
         verify: Verify | None = None,
         cert: Certificate | None = None,
         trust_env: bool = False,
@@ -145,6 +148,7 @@ class ComfyClient:
             timeout=timeout,
             headers=headers,
             token=token,
+            api_key_comfy_org=api_key_comfy_org,
             verify=verify,
             cert=cert,
             trust_env=trust_env,
@@ -234,11 +238,12 @@ class ComfyClient:
         generated, prompt_id = prompt_id is None, prompt_id_or_new(prompt_id)
         runnable = self._drive(self._sources.read(workflow, values))
         job = self._session.new_job(prompt_id, runnable)
+        extra = self._drive(self._sources.with_partner_key(runnable, extra_data))
         flow = self._tracking.submit(
             job,
             runnable,
             front=front,
-            extra_data=extra_data,
+            extra_data=extra,
             strict=strict,
             resubmit=resubmit,
         )

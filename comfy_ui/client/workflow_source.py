@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from ..errors import ValidationError
 from ..protocol.object_info import NodeRegistry
 from ..protocol.outputs import OutputFile
-from ..workflow.graph import copied
+from ..workflow.graph import classes, copied
 from . import endpoints
 from .operations import Asker, Flow, work
 from .response_models import UploadedFile
-from .submission import Runnable
+from .submission import PARTNER_KEY, Runnable, without_redacted
 from .transfer.file_transfers import FileTransfers
 from .transfer.upload_sources import UploadSource, is_file
 from .transfer.web_files import is_web_address
@@ -37,10 +37,18 @@ class WorkflowSources:
     The settings name the folders of the admin's own presets and wildcards.
     """
 
-    def __init__(self, asker: Asker, transfers: FileTransfers, environment: Environment) -> None:
+    def __init__(
+        self,
+        asker: Asker,
+        transfers: FileTransfers,
+        environment: Environment,
+        *,
+        partner_key: str = "",
+    ) -> None:
         self._asker = asker
         self._transfers = transfers
         self._environment = environment
+        self._partner_key = partner_key
         self._object_info: NodeRegistry | None = None
 
     def object_info(self, node: str | None = None, *, fresh: bool = False) -> Flow[NodeRegistry]:
@@ -50,6 +58,24 @@ class WorkflowSources:
         if self._object_info is None or fresh:
             self._object_info = yield from self._asker.ask(endpoints.object_info())
         return self._object_info
+
+    def with_partner_key(
+        self, runnable: Runnable, extra_data: Mapping[str, Any] | None
+    ) -> Flow[Mapping[str, Any] | None]:
+        """The job's extra data, with the Comfy API key if its graph has a partner node.
+
+        ComfyUI gives that key to the node, which sends it to the service it calls.
+        """
+        if not self._partner_key:
+            return extra_data
+        class_types = classes(runnable.graph)
+        registry = yield from self.object_info()
+        partner_nodes = registry.partner_nodes(class_types)
+        for class_type in class_types - {*registry}:  # newer than what was read
+            partner_nodes += (yield from self.object_info(class_type)).partner_nodes([class_type])
+        if not partner_nodes:
+            return extra_data
+        return {PARTNER_KEY: self._partner_key, **without_redacted(extra_data)}
 
     def read(
         self, source: WorkflowSource, values: Mapping[str, UploadSource | Any] | None = None

@@ -61,6 +61,7 @@ class Engine:
         self.queue = PromptQueue(on_change=self._queue_changed)
         self.logs: deque[dict[str, str]] = deque(maxlen=300)
         self.executor = Executor(folders, self.sockets, step_s)
+        self._partner_keys: dict[str, str] = {}
         self._forget_results = threading.Event()
         self._worker = threading.Thread(target=self._work, name="demo-worker", daemon=True)
 
@@ -129,6 +130,8 @@ class Engine:
         if verdict.error is not None:
             raise RefusedError(verdict.error, verdict.node_errors)
         item: QueueItem = (number, prompt_id, prompt, extra_data, verdict.outputs)
+        if key := (body.get("extra_data") or {}).get("api_key_comfy_org"):
+            self._partner_keys[prompt_id] = str(key)
         self.queue.put(item)
         return Accepted(prompt_id, number, verdict.node_errors)
 
@@ -198,6 +201,7 @@ class Engine:
                 self._forget_results.clear()
                 self.executor.forget()
             item = running.item
+            running.partner_key = self._partner_keys.pop(item[1], "")
             started = time.monotonic()
             entry = self.executor.run(running, self.object_info(), self.faults)
             if self.faults.missing_output:

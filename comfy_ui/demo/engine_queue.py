@@ -46,6 +46,7 @@ class Running:
     item: QueueItem
     started_ms: int
     interrupted: bool = False
+    partner_key: str = ""  # kept apart from what clients can read
 
 
 @dataclass(frozen=True, slots=True)

@@ -347,6 +347,7 @@ class _Job:
             step_s=self.executor.step_s,
             ignore_interrupts=self.faults.ignore_interrupts,
             written_text=self.faults.written_text,
+            partner_key=self.running.partner_key,
         )
         context.check()
         context.sleep(self.faults.node_s.get(class_type, 0.0))

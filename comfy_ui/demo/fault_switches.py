@@ -42,5 +42,5 @@ class Faults:
     text_metadata: bool = False
     """Texts of nodes carry their ``prompt_id``, as newer cores send them."""
     test_nodes: bool = False
-    """Lists and runs ``DemoSleep``, ``DemoRaise``, ``DemoText``, ``TextGenerate`` (which writes no
-    more than the rules could) and the loops of newer cores."""
+    """Lists and runs ``DemoSleep``, ``DemoPartner``, ``DemoRaise``, ``DemoText``, ``TextGenerate``
+    (which writes no more than the rules could) and the loops of newer cores."""

@@ -136,7 +136,7 @@ _WELL_KNOWN: Final = frozenset({"api.openai.com", "huggingface.co", "github.com"
 
 def _secrets(settings: Settings) -> list[str]:
     """The secret values of the settings, and the passwords in them and in the addresses."""
-    names = ("comfyui_token", "openai_api_key", "hf_token", "auth")
+    names = ("comfyui_token", "api_key_comfy_org", "openai_api_key", "hf_token", "auth")
     values = [getattr(settings, name) for name in names]
     texts = [value.get_secret_value() for value in values if value is not None]
     if settings.auth is not None:

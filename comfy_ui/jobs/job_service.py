@@ -46,6 +46,7 @@ from .placement import JobEstimate
 from .prepare_job import prepare_job, repeated_job
 from .queue import JobQueue
 from .queue_position import has_started
+from .spending import require_spending
 from .workers.server import OBJECT_INFO_MAX_AGE_S, Server, distinct_servers
 from .workers.worker import Worker
 
@@ -118,13 +119,15 @@ class JobService:
             InvalidWorkflowError: the server lacks nodes or models; ``.problems`` lists them by
                 node. Also its subclasses MissingNodesError and MissingModelsError.
             ValidationError: the user has too many waiting jobs or has reached the storage quota,
-                or the job that ``request.replaces`` names no longer waits.
+                or the job that ``request.replaces`` names no longer waits. SpendingError: the
+                workflow has partner nodes, and ``request.may_spend`` is false.
             StorageError: the disk refuses; nothing was queued.
         """
         if existing := await self._existing_job(request.user_id, request.key):
             return existing
         await self.library.require_space(request.user_id)
         job = await self._prepare(request)
+        await self._require_spending([job])
         return await self._queue.submit(
             job,
             front=request.front,
@@ -159,6 +162,7 @@ class JobService:
                 return existing
         await self.library.require_space(first.user_id)
         cells = [await self._prepare(replace(request, key=None)) for request in requests]
+        await self._require_spending(cells)
         return await self._grids.submit(
             cells,
             grid_id=make_id(first.user_id, first.key),
@@ -183,25 +187,34 @@ class JobService:
         *,
         key: str | None = None,
         api_key: JobKey | None = None,
+        may_spend: bool = False,
     ) -> Job:
         """Queue a job again with the same values, seed included.
 
-        ``key`` and ``api_key`` are as in :class:`JobRequest`.
+        ``key``, ``api_key`` and ``may_spend`` are as in :class:`JobRequest`.
 
         Raises:
             ValidationError: the user has no such job, has too many waiting jobs, or has reached
-                the storage quota.
+                the storage quota. SpendingError: as :meth:`submit`.
         """
         if existing := await self._existing_job(user_id, key):
             return existing
         await self.library.require_space(user_id)
         job = await self.job(job_id, user_id)
-        again = repeated_job(job, make_id(user_id, key), api_key.id if api_key else None)
+        key_id = api_key.id if api_key else None
+        again = repeated_job(job, make_id(user_id, key), key_id, may_spend=may_spend)
+        await self._require_spending([again])
         max_of_key = api_key.max_jobs if api_key else None
         return await self._queue.submit(again, front=False, max_of_key=max_of_key)
 
     async def _existing_job(self, user_id: str, key: str | None) -> Job | None:
         return None if key is None else await self._store.get(make_id(user_id, key), user_id)
+
+    async def _require_spending(self, jobs: Sequence[Job]) -> None:
+        if not all(job.may_spend for job in jobs):
+            registries = await self.node_registries()
+            for job in jobs:
+                require_spending(job, registries)
 
     async def _prepare(self, request: JobRequest) -> Job:
         registries = await self.node_registries()

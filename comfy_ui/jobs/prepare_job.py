@@ -77,10 +77,11 @@ def prepare_job(
         parent_id=request.source.id if request.source else None,
         webhook=request.webhook,
         key_id=request.api_key.id if request.api_key else None,
+        may_spend=request.may_spend,
     )
 
 
-def repeated_job(job: Job, job_id: str, key_id: str | None) -> Job:
+def repeated_job(job: Job, job_id: str, key_id: str | None, *, may_spend: bool) -> Job:
     """A new job with the same graph and values, seed included.
 
     It stands for a job that did not succeed, and then keeps the webhook.
@@ -100,6 +101,7 @@ def repeated_job(job: Job, job_id: str, key_id: str | None) -> Job:
         webhook=None if job.status is JobStatus.SUCCEEDED else job.webhook,
         group_id=job.group_id,
         key_id=key_id,
+        may_spend=may_spend,
     )
 
 

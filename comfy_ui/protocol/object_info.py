@@ -125,6 +125,10 @@ class NodeRegistry(Mapping[str, NodeSpec]):
     def __len__(self) -> int:
         return sum(1 for _ in self)
 
+    def partner_nodes(self, class_types: Iterable[str]) -> list[str]:
+        """Return those of the classes that call a paid service, by ComfyUI's ``api_node`` flag."""
+        return [name for name in class_types if name in self and self[name].api_node]
+
     def __repr__(self) -> str:
         return f"<NodeRegistry of {len(self)} classes>"
 

@@ -20,7 +20,7 @@ IMPORTED_FILE: Final = "comfy_ui.imported.db"
 """The name of the SQLite database after the import. The app does not read it any more."""
 
 _BOOLEANS: Final[Mapping[str, tuple[str, ...]]] = {
-    "jobs": ("cancel_requested",),
+    "jobs": ("cancel_requested", "may_spend"),
     "items": ("starred",),
     "grids": ("done", "paused"),
     "copies": ("there",),

@@ -21,7 +21,7 @@ from .tables import (
     webhooks_table,
 )
 
-VERSION: Final = 10
+VERSION: Final = 11
 """Stored as SQLite's ``user_version``."""
 
 SCHEMA: Final = (
@@ -49,6 +49,7 @@ MIGRATIONS: Final = {
     8: grids_table.ADD_GROUPS,
     9: (*items_table.ADD_RATING, *labels_table.SCHEMA),
     10: (jobs_table.ADD_KEY,),
+    11: (jobs_table.ADD_SPENDING,),
 }
 """The statements that lead to each version from the one before it."""
 

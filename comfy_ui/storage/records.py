@@ -118,6 +118,7 @@ class JobRequest:
     the job if the preset has none, so that an upscaled image is found by its prompt.
     ``webhook`` hears of the job's end, besides the user's own webhook.
     ``api_key`` is the API key that the request came with.
+    ``may_spend``: the user may run partner nodes, which cost credits.
     """
 
     user_id: str
@@ -131,6 +132,7 @@ class JobRequest:
     source: LibraryItem | None = None
     webhook: WebhookTarget | None = None
     api_key: JobKey | None = None
+    may_spend: bool = False
 
 
 def make_id(user_id: str, key: str | None) -> str:
@@ -227,7 +229,7 @@ class Job:
     reported. ``server_deaths`` counts the servers that stopped while they ran the job.
     ``parent_id`` is the id of the result that the job works on. ``webhook`` hears of the job's end.
     ``group_id`` is the id of the :class:`JobGroup` that the job belongs to. ``key_id`` is the id of
-    the API key that it was submitted with.
+    the API key that it was submitted with. ``may_spend``: it may run partner nodes.
     """
 
     id: str
@@ -254,6 +256,7 @@ class Job:
     webhook: WebhookTarget | None = None
     group_id: str | None = None
     key_id: str | None = None
+    may_spend: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -50,6 +50,13 @@ class OpenedWorkflow:
         """The problems that keep it from running."""
         return tuple(p for p in self.problems if p.severity == "error")
 
+    @property
+    def paid(self) -> bool:
+        """Whether it has partner nodes, which cost credits."""
+        if self.preset is None or self.library is None:
+            return False
+        return bool(self.library.partner_nodes(self.preset.all_classes))
+
 
 @dataclass(frozen=True, slots=True)
 class DroppedFile:

@@ -28,6 +28,8 @@ class CatalogEntry:
 
     preset: Preset
     problems: tuple[Problem, ...] | None = None
+    paid: bool = False
+    """Whether it has partner nodes, which cost credits, on a server that was checked."""
     opened: bool = False
     """A workflow that an admin has opened and not saved as a preset."""
 
@@ -201,13 +203,15 @@ class PresetCatalog:
         )
 
     def _entry(self, preset: Preset, *, opened: bool) -> CatalogEntry:
+        paid = any(
+            library.partner_nodes(preset.all_classes) for library, _ in self._servers.values()
+        )
         entries = [
-            CatalogEntry(preset, (*preset_problems(preset, library, version),), opened)
+            CatalogEntry(preset, (*preset_problems(preset, library, version),), paid, opened)
             for library, version in self._servers.values()
         ]
-        return min(
-            entries, key=lambda entry: len(entry.errors), default=CatalogEntry(preset, None, opened)
-        )
+        unchecked = CatalogEntry(preset, opened=opened)
+        return min(entries, key=lambda entry: len(entry.errors), default=unchecked)
 
 
 GROUPS: Final[Mapping[str, tuple[str, ...]]] = {

@@ -77,6 +77,7 @@ def launch(settings: Settings, *, block: bool = True) -> Any:
         accounts,
         keys=keys,
         remembered=RememberedLogins(accounts, settings.data_dir),
+        users_spend=settings.paid_runs == "users",
         hub_admins=owners,
     )
     share, word = None, secrets.token_urlsafe(16)

@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any, Final
 
 from ..client import ComfyWSClient
-from ..client.transport.environment import token_for
+from ..client.transport.environment import partner_key_for, token_for
 from ..errors import AuthenticationError, ComfyHeadlessError, ComfyUIOfflineError
 from ..jobs.job_service import JobService, open_jobs
 from ..jobs.workers.server import Server
@@ -294,6 +294,9 @@ class ServerConnection:
                     url=url,
                     timeout=timeout_s,
                     token=typed_token or token_for(url, self._settings) or "",
+                    api_key_comfy_org=""
+                    if choice.kind == "typed"
+                    else partner_key_for(url, self._settings) or "",
                     verify=self._settings.verify_tls,
                     guarded=self._guards(choice),
                 )

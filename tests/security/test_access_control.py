@@ -50,6 +50,7 @@ def test_access_table_covers_every_role_action_and_mode() -> None:
         "reconnect",
         "see_server",
         "set_up_engine",
+        "spend",
     } == ADMIN_ACTIONS
 
 

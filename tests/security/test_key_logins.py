@@ -13,7 +13,7 @@ from comfy_ui.web.auth.access import Access
 from comfy_ui.web.auth.accounts import ADMIN_LOGIN, Role
 from comfy_ui.web.auth.api_keys import ApiKey
 from comfy_ui.web.auth.key_limits import KeyLimits
-from tests.security.support import GRADIO, PageClient, served
+from tests.security.support import GRADIO, PageClient, handlers, served
 
 pytestmark = GRADIO
 
@@ -212,3 +212,18 @@ def test_status_tab_keys_cannot_create_keys(shared: Any, program: KeyClient) -> 
     )
     assert "API keys cannot manage API keys." in answer["output"]["data"][1]
     assert access_of(shared).keys.listed() == before
+
+
+def test_key_limits_are_changed_on_the_page_by_their_owner_only(
+    shared: Any, program: KeyClient, vera: PageClient, anna: PageClient
+) -> None:
+    (handler,) = (h for h in handlers(shared) if h.name == "_limit")
+    sent = {"key": program.key.id, "requests": "", "jobs": "3", "per_minute": "60", "spends": "on"}
+    for person in (anna, program, vera):
+        client = person if isinstance(person, PageClient) else PageClient(person.client)
+        client.fire(handler._id, [], event_data=sent)
+        (key,) = (one for one in program.keys.listed("vera") if one.id == program.key.id)
+        assert key.limits == (KeyLimits(jobs=3, per_minute=60) if person is vera else KeyLimits())
+    assert not key.may_spend, "vera may not spend, so a key of hers may not either"
+    vera.fire(handler._id, [], event_data={**sent, "jobs": "many"})
+    assert program.keys.listed("vera")[0].limits == KeyLimits(jobs=3, per_minute=60)

@@ -19,6 +19,7 @@ from tests.security.support import PageClient, until
 
 CANARIES = {
     "COMFYUI_TOKEN": "canary-of-the-server-token",
+    "COMFY_UI_API_KEY_COMFY_ORG": "canary-of-the-comfy-account",
     "OPENAI_API_KEY": "sk-canary-of-the-model-key",
     "HF_TOKEN": "hf_canaryOfTheHubToken",
     "COMFY_UI_AUTH": "anna:canary-of-the-login",
@@ -80,7 +81,14 @@ def test_settings_every_secret_field_has_a_canary() -> None:
         if "SecretStr" in str(field.annotation)
     }
     # The password of the database is in tests/scale: the app here has no PostgreSQL.
-    assert secret == {"comfyui_token", "openai_api_key", "hf_token", "auth", "database"}
+    assert secret == {
+        "comfyui_token",
+        "api_key_comfy_org",
+        "openai_api_key",
+        "hf_token",
+        "auth",
+        "database",
+    }
 
 
 @pytest.mark.slow

@@ -144,6 +144,7 @@ async def test_database_open_of_version_1_keeps_its_jobs(tmp_path: Path) -> None
             "DROP TABLE favorites; DROP TABLE preset_defaults;"
             "DROP TRIGGER job_ended; DROP TABLE webhooks; DROP TABLE webhook_deliveries;"
             "ALTER TABLE jobs DROP COLUMN webhook; ALTER TABLE jobs DROP COLUMN key_id;"
+            "ALTER TABLE jobs DROP COLUMN may_spend;"
             "DROP INDEX jobs_group; ALTER TABLE jobs DROP COLUMN group_id;"
             "ALTER TABLE grids DROP COLUMN paused; DROP TABLE labels;"
             "DROP INDEX items_page; ALTER TABLE items DROP COLUMN rating;"
@@ -179,7 +180,7 @@ async def test_database_open_of_version_7_makes_groups_of_its_grids(tmp_path: Pa
         older.executescript(
             "DROP INDEX jobs_group; ALTER TABLE jobs DROP COLUMN group_id;"
             "ALTER TABLE grids DROP COLUMN paused; DROP TABLE labels;"
-            "ALTER TABLE jobs DROP COLUMN key_id;"
+            "ALTER TABLE jobs DROP COLUMN key_id; ALTER TABLE jobs DROP COLUMN may_spend;"
             "ALTER TABLE items RENAME COLUMN rating TO unused; PRAGMA user_version = 7"
         )
     ours = Database(tmp_path)

@@ -221,3 +221,45 @@ def test_api_keys_of_a_file_without_limits_have_none(tmp_path: Path) -> None:
     del stored[0]["limits"]
     file.write_text(json.dumps(stored))
     assert ApiKeys(tmp_path).verify(text, HERE) == key
+
+
+def test_api_keys_of_a_file_without_the_right_to_spend_have_none(tmp_path: Path) -> None:
+    key, text = ApiKeys(tmp_path).create("anna", "a", Role.ADMIN)
+    file = tmp_path / KEYS_FILE
+    stored = json.loads(file.read_text())
+    del stored[0]["may_spend"]
+    file.write_text(json.dumps(stored))
+    assert ApiKeys(tmp_path).verify(text, HERE) == key
+    assert not key.may_spend
+
+
+def test_access_spending_is_for_admins_or_users_by_setting_and_for_chosen_keys(
+    tmp_path: Path, accounts: Accounts
+) -> None:
+    keys = ApiKeys(tmp_path)
+    for users_spend in (False, True):
+        access = Access(AccessMode.SHARED, b"s", accounts, keys=keys, users_spend=users_spend)
+        for owner, is_admin in (("anna", True), ("vera", False)):
+            key, _ = keys.create(owner, "a", Role.ADMIN)
+            assert not access.allows("spend", request_with(access, key))
+            keys.set_limits(key.id, KeyLimits(jobs=1))
+            keys.set_limits(key.id, KeyLimits(jobs=1), may_spend=True)
+            (changed,) = (one for one in keys.listed(owner) if one.id == key.id)
+            request = request_with(access, changed)
+            assert access.allows("spend", request) is (is_admin or users_spend)
+            if not access.allows("spend", request):
+                with pytest.raises(ValidationError, match="Only admins"):
+                    access.require("spend", request)
+            keys.revoke(key.id)
+            assert not access.allows("spend", request)
+
+
+@pytest.mark.parametrize("users_spend", [False, True])
+def test_access_spending_without_a_login_is_for_the_person_at_the_machine(
+    users_spend: bool,
+) -> None:
+    access = Access(AccessMode.LOCAL, b"s", users_spend=users_spend)
+    assert access.allows("spend")
+    guest = Request({"type": "http", "headers": [], "client": None, "app": App})
+    shared = Access(AccessMode.SHARED, b"s", users_spend=users_spend)
+    assert shared.allows("spend", guest) is users_spend

@@ -41,6 +41,13 @@ def test_catalog_entry_summarizes_missing_models_and_nodes() -> None:
     )
 
 
+def test_picker_marks_paid_presets_only() -> None:
+    free = picker([CatalogEntry(preset(), ())], preset().id)
+    assert "Paid" not in free
+    paid = picker([CatalogEntry(preset(), (), paid=True)], preset().id)
+    assert paid.count(">Paid<") == 2  # the chosen preset, and its place in the list
+
+
 def test_grouped_puts_every_shipped_preset_in_one_group() -> None:
     listed = [CatalogEntry(one) for one in list_presets()]
     ids = [entry.preset.id for _, entries in grouped(listed) for entry in entries]

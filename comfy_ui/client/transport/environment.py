@@ -13,7 +13,13 @@ if TYPE_CHECKING:
     from ...settings import Settings
 
 DEFAULT_TIMEOUT_S = 300.0
-_VARIABLES = {"COMFYUI_URL", "COMFYUI_TOKEN", "COMFY_UI_TIMEOUT_S", "COMFY_UI_VERIFY_TLS"}
+_VARIABLES = {
+    "COMFYUI_URL",
+    "COMFYUI_TOKEN",
+    "COMFY_UI_API_KEY_COMFY_ORG",
+    "COMFY_UI_TIMEOUT_S",
+    "COMFY_UI_VERIFY_TLS",
+}
 
 
 class FromSettings(Enum):
@@ -56,6 +62,10 @@ class Environment:
         """The token for a server, see :func:`token_for`."""
         return token_for(url, self._configured) if self._configured else None
 
+    def partner_key_for(self, url: str) -> str | None:
+        """The Comfy API key for a server, see :func:`partner_key_for`."""
+        return partner_key_for(url, self._configured) if self._configured else None
+
 
 def token_for(url: str, settings: Settings) -> str | None:
     """Return the token for an address that it was configured with, and None for any other.
@@ -66,7 +76,15 @@ def token_for(url: str, settings: Settings) -> str | None:
     ('t', None)
     """
     token = settings.comfyui_token
-    if token is None:
-        return None
+    return token.get_secret_value() if token and _is_configured(url, settings) else None
+
+
+def partner_key_for(url: str, settings: Settings) -> str | None:
+    """Return the Comfy API key for an address that it was configured with, and None for others."""
+    key = settings.api_key_comfy_org
+    return key.get_secret_value() if key and _is_configured(url, settings) else None
+
+
+def _is_configured(url: str, settings: Settings) -> bool:
     configured = {parse_address(one).base_url for one in settings.comfyui_urls or (DEFAULT_HOST,)}
-    return token.get_secret_value() if parse_address(url).base_url in configured else None
+    return parse_address(url).base_url in configured

@@ -35,6 +35,8 @@ class ServerAddress:
     """Whether proxies and ``.netrc`` of the environment are used."""
     guarded: bool = False
     """Whether to refuse addresses that ``ssrf.py`` refuses."""
+    partner_key: str = field(default="", repr=False)
+    """The Comfy API key for partner nodes; empty without one."""
     options: ClientOptions = field(default_factory=ClientOptions)
     has_own_transport: bool = False
     """Whether the caller passed ``http=``."""
@@ -82,6 +84,7 @@ def make_server_address(
     timeout: float | FromSettings | None = FromSettings.TIMEOUT_S,
     headers: Mapping[str, str] | None = None,
     token: str | None = None,
+    api_key_comfy_org: str | None = None,
     verify: Verify | None = None,
     cert: Certificate | None = None,
     trust_env: bool = False,
@@ -107,6 +110,8 @@ def make_server_address(
     address = _address(host, port, url, environment)
     if token is None and not guarded:  # the token is not for addresses of other users
         token = environment.token_for(address.base_url)
+    if api_key_comfy_org is None and not guarded:
+        api_key_comfy_org = environment.partner_key_for(address.base_url)
     if verify is None:
         verify = environment.verify_tls
     if timeout is FromSettings.TIMEOUT_S:
@@ -118,6 +123,7 @@ def make_server_address(
         tls=_tls(verify, cert) if address.scheme == "https" else None,
         trust_env=trust_env,
         guarded=guarded,
+        partner_key=api_key_comfy_org or "",
         options=options,
         has_own_transport=has_own_transport,
     )

@@ -102,6 +102,7 @@ class Context:
     step_s: float = 0.0
     ignore_interrupts: bool = False
     written_text: str | None = None
+    partner_key: str = ""
     _next_step_at: float = field(default_factory=time.monotonic)
 
     @property

@@ -246,6 +246,14 @@ def sleep(
     return (image,)
 
 
+@node("DemoPartner", test_only=True)
+def call_partner(context: Context, *, image: Any) -> tuple[Any]:
+    """Stand for a partner node: without a Comfy API key it fails, as ComfyUI's do."""
+    if not context.partner_key:
+        raise NodeError("Unauthorized: Please login first to use this node.")
+    return (image,)
+
+
 @node("DemoRaise", test_only=True)
 def fail(_context: Context, *, image: Any, message: str) -> tuple[Any]:
     del image

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
 from collections.abc import Callable, Coroutine
 from typing import Any, Final, Literal
@@ -29,6 +30,7 @@ from ...storage.records import Job, JobError, JobStatus
 from ...storage.single_thread import SingleThread
 from ..placement import ServerOffer
 from ..queue import JobQueue, JobReport, ReturnReason
+from ..spending import require_spending
 from . import stall_watch
 from .active_job import ActiveJob, Flag, JobReturnedError, cancelled, wait_for_any
 from .output_download import OutputDownloader
@@ -350,6 +352,7 @@ class Worker:
         if not await self._is_at_server(active):
             if active.stop.is_set():
                 raise GenerationCancelledError("Cancelled before it was sent.")
+            await self._require_spending(active.job)
             graph = await self._graph_for_server(active)
             active.may_be_at_server, active.server_answers = True, True
             active.server_lost_at = None
@@ -369,6 +372,12 @@ class Worker:
                 raise
             active.sent_at = time.monotonic()
             active.job = fast_replace(active.job, prompt_id=prompt_id)  # Comfy Cloud chooses ids
+
+    async def _require_spending(self, job: Job) -> None:
+        """Check a job again that was queued while no server could name its partner nodes."""
+        if not job.may_spend:
+            registry = await self._server.node_registry(max_age_s=math.inf)
+            require_spending(job, [registry] if registry is not None else [])
 
     async def _is_at_server(self, active: ActiveJob) -> bool:
         """Whether an earlier attempt, perhaps of a killed process, reached the server."""

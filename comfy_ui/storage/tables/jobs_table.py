@@ -44,6 +44,7 @@ SCHEMA: Final = (
     group_id TEXT,                  -- the grid of the job or of the contact sheet
     key_id TEXT,                    -- the API key that the job was submitted with
     parent_id INTEGER,              -- the result that the job works on
+    may_spend INTEGER NOT NULL DEFAULT 0,   -- whether it may run partner nodes
     webhook TEXT                    -- JSON: the address that hears of the end, and ours
 )""",
     """CREATE INDEX jobs_unfinished ON jobs(status)
@@ -59,6 +60,7 @@ SCHEMA: Final = (
 ADD_SERVER_DEATHS: Final = "ALTER TABLE jobs ADD COLUMN server_deaths INTEGER NOT NULL DEFAULT 0"
 ADD_PARENT: Final = ("ALTER TABLE jobs ADD COLUMN parent_id INTEGER", PARENT_INDEX)
 ADD_KEY: Final = "ALTER TABLE jobs ADD COLUMN key_id TEXT"
+ADD_SPENDING: Final = "ALTER TABLE jobs ADD COLUMN may_spend INTEGER NOT NULL DEFAULT 0"
 ADD_GROUP: Final = ("ALTER TABLE jobs ADD COLUMN group_id TEXT", GROUP_INDEX)
 PACE_JOBS: Final = 20  # recent jobs of a preset that its speed is measured by
 
@@ -80,6 +82,7 @@ NEW_COLUMNS: Final = (
     "webhook",
     "group_id",
     "key_id",
+    "may_spend",
 )
 CHANGING_COLUMNS: Final = (
     "status",
@@ -119,6 +122,7 @@ def new_values(job: Job) -> tuple[object, ...]:
         json.dumps(asdict(job.webhook)) if job.webhook else None,
         job.group_id,
         job.key_id,
+        job.may_spend,
     )
 
 
@@ -276,6 +280,7 @@ def job_of(row: Row) -> Job:
         webhook=WebhookTarget(**json.loads(row["webhook"])) if row["webhook"] else None,
         group_id=row["group_id"],
         key_id=row["key_id"],
+        may_spend=bool(row["may_spend"]),
         started_at=row["started_at"],
         finished_at=row["finished_at"],
         prompt_id=row["prompt_id"],

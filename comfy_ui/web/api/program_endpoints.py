@@ -182,6 +182,7 @@ class ProgramEndpoints:
             key=key,
             webhook=target,
             api_key=self._access.job_key(request),
+            may_spend=self._access.allows("spend", request),
         )
         if not array_axes(preset, values):
             return [await service.submit(template)]
@@ -234,6 +235,7 @@ class ProgramEndpoints:
                 key=_key(request),
                 webhook=target,
                 api_key=self._access.job_key(request),
+                may_spend=self._access.allows("spend", request),
             )
         )
         async with aclosing(self._followed([job.id], user_id)) as snapshots:
@@ -475,6 +477,7 @@ def _preset_told(entry: CatalogEntry) -> dict[str, Any]:
         "task": preset.task,
         "ready": entry.ready,
         "lack": entry.lack,
+        "paid": entry.paid,
         "takes_loras": bool(preset.lora_slots),
         "takes_controlnets": preset.takes_controlnets,
         "takes_references": preset.reference_method() is not None,

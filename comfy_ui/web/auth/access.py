@@ -65,6 +65,7 @@ Action = Literal[
     "set_up_engine",  # install programs on this machine, start and stop them
     "import_folder",  # from a folder of this machine into the user's library
     "manage_keys",  # create and revoke the user's own API keys
+    "spend",  # run partner nodes, which cost credits of a Comfy account
     "use_webhooks",  # have the ends of the user's own jobs told to an address
     "manage_users",  # invite and remove users, and change their roles
 ]
@@ -133,6 +134,7 @@ TABLE: Final[Mapping[Action, Mapping[AccessMode, Role | None]]] = {
         AccessMode.SPACE: None,
     },
     "manage_keys": _in_all_modes(Role.USER),
+    "spend": _in_all_modes(Role.ADMIN),  # Access(users_spend=True): users, too
     "use_webhooks": _in_all_modes(Role.USER),
     "manage_users": _in_all_modes(Role.ADMIN),
 }
@@ -229,6 +231,7 @@ class Access:
         accounts: the logins; without any, no login is required.
         keys: the API keys of programs.
         remembered: the logins of browsers that stay logged in.
+        users_spend: whether users may spend, and not only admins.
         hub_admins: Hugging Face names that are admins here (see :mod:`.oauth`).
         paces: rate limits for users.
         now: a monotonic clock, in seconds.
@@ -242,6 +245,7 @@ class Access:
         *,
         keys: ApiKeys | None = None,
         remembered: RememberedLogins | None = None,
+        users_spend: bool = False,
         hub_admins: Collection[str] = (),
         paces: Mapping[Action, RateLimit] = PACES,
         now: Callable[[], float] = time.monotonic,
@@ -250,6 +254,7 @@ class Access:
         self.accounts = accounts if accounts is not None else Accounts()
         self.keys = keys if keys is not None else ApiKeys()
         self.remembered = remembered
+        self._users_spend = users_spend
         self._secret = secret
         self._browsers = Signer(secret, salt="comfy-ui browser", digest_method=_DIGEST)
         self._old_files = URLSafeSerializer(
@@ -350,7 +355,18 @@ class Access:
         """Whether a request's user may do that; without ``request``, a user without a login."""
         local = self.mode is AccessMode.LOCAL and not self.accounts
         role = self.role(request) if request is not None else Role.ADMIN if local else Role.USER
-        return may(role, action, self.mode)
+        return self._permits(role, action, request)
+
+    def _permits(self, role: Role, action: Action, request: Any) -> bool:
+        """Apply :func:`may`. An API key spends only if it was created for that."""
+        if action != "spend":
+            return may(role, action, self.mode)
+        key = self.key_of(request)
+        if key is not None and not key.may_spend:
+            return False
+        return may(
+            Role.ADMIN if self._users_spend and role >= Role.USER else role, action, self.mode
+        )
 
     def user_id(self, request: Any) -> str:
         """Return whose jobs and results a request is about.
@@ -414,7 +430,7 @@ class Access:
             ValidationError: it is not permitted, or the rate limit is reached.
         """
         role = self.role(request)
-        if not may(role, action, self.mode):
+        if not self._permits(role, action, request):
             if role is Role.ANONYMOUS:
                 raise ValidationError("Log in first.", hint="Open the page and log in.")
             raise ValidationError(

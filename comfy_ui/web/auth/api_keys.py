@@ -54,6 +54,7 @@ class ApiKey(BaseModel):
     ``owner`` is a login name, ``admin`` for the person at a machine without logins, or
     ``hub:NAME``. ``role`` is the name of the highest role of the key; the owner's role limits it.
     ``digest`` is the SHA-256 of the whole key: a random key of 160 bits needs no slow hash.
+    ``may_spend``: it may run partner nodes if its owner may.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -65,6 +66,7 @@ class ApiKey(BaseModel):
     digest: str
     created_at: float
     limits: KeyLimits = KeyLimits()
+    may_spend: bool = False
 
     @property
     def highest_role(self) -> Role:
@@ -114,7 +116,13 @@ class ApiKeys:
         self._uses_changed = False
 
     def create(
-        self, owner: str, name: str, role: Role, limits: KeyLimits | None = None
+        self,
+        owner: str,
+        name: str,
+        role: Role,
+        limits: KeyLimits | None = None,
+        *,
+        may_spend: bool = False,
     ) -> tuple[ApiKey, str]:
         """Store a new key and return it with its text, which is not stored.
 
@@ -137,6 +145,7 @@ class ApiKeys:
             digest=token_digest(text),
             created_at=self._clock(),
             limits=limits or KeyLimits(),
+            may_spend=may_spend,
         )
         with self._writing:
             keys = self._read()
@@ -145,14 +154,26 @@ class ApiKeys:
             self._write({**keys, key_id: key})
         return key, text
 
-    def set_limits(self, key_id: str, limits: KeyLimits, owner: str | None = None) -> bool:
-        """Replace the limits of a key, of this owner if one is given; False if there is none."""
+    def set_limits(
+        self,
+        key_id: str,
+        limits: KeyLimits,
+        owner: str | None = None,
+        *,
+        may_spend: bool | None = None,
+    ) -> bool:
+        """Replace the limits of a key, of this owner if one is given; False if there is none.
+
+        ``may_spend``: None leaves that right as it is.
+        """
         with self._writing:
             keys = self._read()
             key = keys.get(key_id)
             if key is None or owner not in {None, key.owner}:
                 return False
-            self._write({**keys, key_id: key.model_copy(update={"limits": limits})})
+            spending = key.may_spend if may_spend is None else may_spend
+            changed = key.model_copy(update={"limits": limits, "may_spend": spending})
+            self._write({**keys, key_id: changed})
             return True
 
     def revoke(self, key_id: str, owner: str | None = None) -> bool:

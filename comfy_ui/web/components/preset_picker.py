@@ -69,6 +69,7 @@ class _Option(NamedTuple):
     readiness: Lamp
     ready: bool
     vram_gb: float | None
+    paid: bool
     description: str
     shipped: bool
     """The locale files have the shipped descriptions only."""
@@ -86,6 +87,7 @@ def _option(entry: CatalogEntry, *, online: bool) -> _Option:
         icon=KIND_ICONS[preset.kind],
         ready=bool(entry.ready) and online,
         vram_gb=preset.vram_gb,
+        paid=entry.paid,
         readiness=readiness(entry, online=online),
         description=preset.description,
         shipped=preset.description in _shipped(),

@@ -55,6 +55,7 @@ def report(
         has_form=preset is not None,
         runs=runs,
         saved=kept,
+        paid=opened.paid,
         just_saved=fresh,
     )
 

@@ -9,6 +9,7 @@ from starlette.responses import JSONResponse
 from ...errors import (
     ComfyHeadlessError,
     ComfyUIConnectionError,
+    SpendingError,
     UnknownPresetError,
     ValidationError,
 )
@@ -76,6 +77,8 @@ def api_error(error: ComfyHeadlessError) -> ApiError:
             status, code, retry_after_s = 429, "rate_limit_exceeded", error.wait_s
         case UnknownPresetError():
             status, code = 404, "model_not_found"
+        case SpendingError():
+            status, code = 403, "spending_not_allowed"
         case ValidationError():
             status, code = 400, None
         case ComfyUIConnectionError():

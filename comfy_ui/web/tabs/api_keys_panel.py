@@ -1,4 +1,4 @@
-"""The user's own API keys on the Status tab: create, list, revoke."""
+"""The user's own API keys on the Status tab: create, list, limit, revoke."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from ..tab import PageParts
 __all__ = ["ApiKeysPanel"]
 
 _NO_NOTICE: Final = Html("")
+_SPENDS: Final = "May run paid workflows"
 _LIMITS: Final = {
     "requests": "Requests at a time",
     "jobs": "Jobs at a time",
@@ -37,7 +38,7 @@ class ApiKeysPanel:
     def build(self, parts: PageParts) -> Any:
         """Create the components; returns the list, which :meth:`draw` fills."""
         quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
-        panel = html_block(elem_id="api-keys", sends=["revoke"])
+        panel = html_block(elem_id="api-keys", sends=["limit", "revoke"])
         with gr.Row(elem_id="new-api-key", visible=False) as row:
             name = gr.Textbox(
                 label="New API key",
@@ -47,6 +48,7 @@ class ApiKeysPanel:
                 max_length=64,
             )
             admin = gr.Checkbox(label="Admin rights", elem_id="api-key-admin", visible=False)
+            spends = gr.Checkbox(label=_SPENDS, elem_id="api-key-spends", visible=False)
             limits = [
                 gr.Textbox(
                     label=label,
@@ -61,13 +63,15 @@ class ApiKeysPanel:
             button = gr.Button("Create key", elem_id="create-api-key")
         parts.on_load.add(self._show_form, row)
         parts.on_load.add(self._show_admin_rights, admin)
+        parts.on_load.add(self._show_spending, spends)
         gr.on(
             [button.click, name.submit],
             self._create,
-            inputs=[name, admin, *limits],
+            inputs=[name, admin, spends, *limits],
             outputs=[name, panel],
             **quiet,
         )
+        panel.limit(self._limit, outputs=[panel], **quiet)
         panel.revoke(self._revoke, outputs=[panel], **quiet)
         return panel
 
@@ -84,6 +88,7 @@ class ApiKeysPanel:
             "api_keys.html",
             "panel",
             keys=[_row(key, keys.uses(key), now) for key in keys.listed(owner)],
+            may_spend=self._access.allows("spend", request),
             notice=notice,
             new=new,
         )
@@ -100,10 +105,15 @@ class ApiKeysPanel:
         self._access.require("see", request)
         return gr.update(visible=self._access.role(request) is Role.ADMIN)
 
+    def _show_spending(self, request: gr.Request) -> Any:
+        self._access.require("see", request)
+        return gr.update(visible=self._access.allows("spend", request))
+
     def _create(  # noqa: PLR0917 -- Gradio passes the components' values in order
         self,
         name: str | None,
         admin: bool | None,
+        spends: bool | None,
         requests: str | None,
         jobs: str | None,
         per_minute: str | None,
@@ -114,10 +124,28 @@ class ApiKeysPanel:
             owner = self._access.key_owner(request)
             role = min(Role.ADMIN if admin else Role.USER, self._access.role(request))
             limits = key_limits(requests, jobs, per_minute)
-            _, text = self._access.keys.create(owner, name or "", role, limits)
+            _, text = self._access.keys.create(
+                owner,
+                name or "",
+                role,
+                limits,
+                may_spend=bool(spends) and self._access.allows("spend", request),
+            )
         except ComfyHeadlessError as error:
             return gr.skip(), self.draw(request, notice=_notice(error))
         return "", self.draw(request, new=text)
+
+    def _limit(self, event: gr.EventData, request: gr.Request) -> Html:
+        try:
+            self._access.require("manage_keys", request)
+            owner = self._access.key_owner(request)
+            sent = {name: str(value)[:16] for name, value in from_page(event).items()}
+            limits = key_limits(*(sent.get(name) for name in _LIMITS))
+            spends = "spends" in sent if self._access.allows("spend", request) else None
+            self._access.keys.set_limits(sent.get("key", ""), limits, owner, may_spend=spends)
+        except ComfyHeadlessError as error:
+            return self.draw(request, notice=_notice(error))
+        return self.draw(request)
 
     def _revoke(self, event: gr.EventData, request: gr.Request) -> Html:
         try:
@@ -140,10 +168,10 @@ def _row(key: ApiKey, uses: tuple[KeyUse, ...], now: float) -> dict[str, Any]:
         "role": key.role.title(),
         "created": f"{duration(now - key.created_at)} ago",
         "limits": [
-            {"label": _LIMITS[name], "count": f"{count:,}"}
+            {"name": name, "label": _LIMITS[name], "count": count or ""}
             for name, count in key.limits
-            if count is not None
         ],
+        "spends": key.may_spend,
         "used": f"{duration(now - uses[0].at)} ago" if uses else "",
         "uses": [
             {

@@ -190,7 +190,11 @@ class QueueTab(Tab):
         if await self._services.jobs.retry_fetch(job.id, user_id):
             return _done(True)
         again = await self._services.jobs.repeat(
-            job.id, user_id, key=which.press, api_key=self._access.job_key(request)
+            job.id,
+            user_id,
+            key=which.press,
+            api_key=self._access.job_key(request),
+            may_spend=self._access.allows("spend", request),
         )
         return _done(again.id)
 

@@ -218,7 +218,9 @@ class WorkflowsTab(Tab):
                 if not preset_problems(entry.preset, catalog.library, variant=key)
             ]
         return report(
-            OpenedWorkflow(name, entry.preset.title, entry.preset, entry.problems or ()),
+            OpenedWorkflow(
+                name, entry.preset.title, entry.preset, entry.problems or (), catalog.library
+            ),
             kept=not entry.opened,
             fresh=fresh,
             working=working,

@@ -40,6 +40,8 @@ from .grid_request import grid
 __all__ = ["GenerateHandler", "GenerateResponse"]
 
 _SOON_S: Final = 5.0
+_COSTS: Final = "Costs credits"
+_COSTS_TOO_MUCH: Final = "Costs credits, which you may not spend"
 
 
 class GenerateResponse(BaseModel):
@@ -58,7 +60,7 @@ class GenerateResponse(BaseModel):
 
 
 class EstimateResponse(BaseModel):
-    """How long a press would take and when it would start, for the page to draw."""
+    """What a press would cost and take, and when it would start, for the page to draw."""
 
     texts: list[str] = []
     """Empty if nothing is known."""
@@ -112,8 +114,13 @@ class GenerateHandler:
         """Respond with an :class:`EstimateResponse`."""
         user_id = self._access.require("see_own", request)
         draft = FormState.parse((await body(request)).decode(errors="replace"))
+        response = EstimateResponse()
         try:
-            preset = self._services.catalog.chosen(draft.preset).preset
+            entry = self._services.catalog.chosen(draft.preset)
+            if entry.paid:
+                may_spend = self._access.allows("spend", request)
+                response.texts.append(_COSTS if may_spend else _COSTS_TOO_MUCH)
+            preset = entry.preset
             values = preset_form.job_values(preset, first_files(preset, draft.values))
             prompt_param = preset.by_role("prompt")
             if prompt_param is not None:
@@ -121,8 +128,7 @@ class GenerateHandler:
             job_request = JobRequest(user_id=user_id, preset=preset.id, values=values)
             estimate = await self._services.jobs.estimate(job_request)
         except ComfyHeadlessError:  # a press says what is missing
-            return JSONResponse(EstimateResponse().model_dump(), headers=PRIVATE)
-        response = EstimateResponse()
+            return JSONResponse(response.model_dump(), headers=PRIVATE)
         if estimate.run_s is not None:
             axes = _implied_axes(draft, preset)
             times = draft.times * math.prod(len(axis.values) for axis in axes)
@@ -195,6 +201,7 @@ class GenerateHandler:
             uploads=None if trusted else files,
             source=await self._source(entry.preset, values, user_id),
             api_key=self._access.job_key(request),
+            may_spend=self._access.allows("spend", request),
         )
 
     async def _source(
