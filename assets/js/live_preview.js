@@ -3,7 +3,7 @@
 // result that the user opens covers it; a running job is then a line above.
 "use strict";
 (() => {
-  const { $, $$, draw, announce, post, insist, named, toast, typing, smooth, dialogOpen } = window.comfy.kit;
+  const { $, $$, draw, announce, post, insist, named, toast, typing, smooth, toCreate, dialogOpen } = window.comfy.kit;
   const FIRST_PAUSE_MS = 2000;
   const LONGEST_PAUSE_MS = 60000;
 
@@ -168,6 +168,10 @@
       if (!answer) return;
       window.comfy.notice(answer.notice);
       queued(answer);
+      const viewer = button.closest("#viewer");
+      if (!viewer) return;
+      viewer.close();
+      toCreate();
     },
     "last-result": () => refresh(),
     async "keep-preview"(button) {

@@ -490,6 +490,7 @@ async def open_jobs(
                 file_thread=library.file_thread,
                 concurrency=concurrency,
                 limit_bytes=limit_bytes,
+                find_source=library.source_of,
                 patience_s=patience_s if len(servers) > 1 else None,
             )
             for server in servers

@@ -16,6 +16,7 @@ from ..storage.records import TEMPLATES, Job, JobRequest, JobStatus, LibraryItem
 from ..workflow.load import Workflow
 from ..workflow.prepare import PreparedGraph, prepare
 from ..workflow.presets.preset_store import load_presets
+from ..workflow.video_extension import continue_video
 from ..workflow.wildcards import WildcardFolder
 from .fair_queue import relative_work
 
@@ -53,11 +54,20 @@ def prepare_job(
         rng=random.Random(),
     )
     prepared.require_runnable()
-    uploads.used_by(prepared.graph)
+    graph = prepared.graph
+    if request.extends:
+        extended = continue_video(graph)
+        if extended is None or request.source is None:
+            raise ValidationError(
+                "This workflow cannot continue a video.",
+                hint="Choose a preset that makes a video from an image.",
+            )
+        graph = extended
+    uploads.used_by(graph)
     values = dict(request.values) if isinstance(source, Workflow) else _job_values(prepared)
     prompt, seed = _prompt_and_seed(prepared, values, request.source)
     try:
-        json.dumps([values, prepared.graph], allow_nan=False)
+        json.dumps([values, graph], allow_nan=False)
     except (TypeError, ValueError) as error:
         raise ValidationError(
             f"The values cannot be stored: {error}.",
@@ -70,7 +80,7 @@ def prepare_job(
         values=values,
         prompt=str(prompt or ""),
         seed=seed if isinstance(seed, int) else None,
-        graph=prepared.graph,
+        graph=graph,
         status=JobStatus.WAITING,
         created_at=time.time(),
         work=relative_work(values),

@@ -270,6 +270,13 @@ class LibraryService:
         """Return what the user has made from a result, the newest first."""
         return await self._store.children(item_id, user_id, limit=limit)
 
+    async def source_of(self, job: Job) -> Path | None:
+        """Return the file of the result that a job works on; None if it is deleted or unknown."""
+        if job.parent_id is None:
+            return None
+        items = await self._store.items([job.parent_id], job.user_id)
+        return items[0].path if items else None
+
     async def recent_presets(self, user_id: str) -> list[str]:
         """Return the presets that the user has run lately, the newest first."""
         return await self._store.recent_presets(user_id, limit=_RECENT_JOBS)

@@ -116,6 +116,7 @@ class JobRequest:
     graph is checked against what the preset allows.
     ``source`` is the result that the job works on, its parent. Its prompt and seed are recorded for
     the job if the preset has none, so that an upscaled image is found by its prompt.
+    ``extends``: the job's video continues that of ``source``, and is joined to it at the end.
     ``webhook`` hears of the job's end, besides the user's own webhook.
     ``api_key`` is the API key that the request came with.
     ``may_spend``: the user may run partner nodes, which cost credits.
@@ -130,6 +131,7 @@ class JobRequest:
     graph: Mapping[str, Any] | None = None
     uploads: frozenset[str] | None = None
     source: LibraryItem | None = None
+    extends: bool = False
     webhook: WebhookTarget | None = None
     api_key: JobKey | None = None
     may_spend: bool = False

@@ -7,7 +7,7 @@ import operator
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 from ..client import ComfyWSClient
 from ..errors import ComfyHeadlessError, Problem, ValidationError
@@ -135,8 +135,10 @@ class PresetCatalog:
         preset = self.find(preset_id)
         return preset.title if preset else preset_id
 
-    def for_tasks(self, tasks: Sequence[str], family: str = "") -> CatalogEntry | None:
-        """Return a preset for one of ``tasks`` that takes an image.
+    def for_tasks(
+        self, tasks: Sequence[str], family: str = "", *, takes: Literal["image", "video"] = "image"
+    ) -> CatalogEntry | None:
+        """Return a preset for one of ``tasks`` that takes an image, or a video.
 
         Ready ones come first, then earlier tasks, then those of the model family.
         """
@@ -144,7 +146,7 @@ class PresetCatalog:
             entry
             for task in tasks
             for entry in self.entries
-            if entry.preset.task == task and entry.preset.by_role("image")
+            if entry.preset.task == task and entry.preset.by_role(takes)
         ]
         ready = [entry for entry in able if entry.ready] or able
         of_task = [entry for entry in ready if entry.preset.task == ready[0].preset.task]
@@ -219,6 +221,7 @@ GROUPS: Final[Mapping[str, tuple[str, ...]]] = {
     "Edit images": ("i2i", "edit", "inpaint", "outpaint", "control", "upscale"),
     "Video": ("t2v",),
     "Video from an image": ("i2v",),
+    "Edit videos": ("video_upscale", "interpolate"),
     "Audio": ("audio",),
     "3D": ("3d",),
 }

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from tests.browser.support import choose
+from tests.browser.support import choose, generate
 
 pytestmark = pytest.mark.browser
 
@@ -24,3 +24,32 @@ def test_form_of_a_video_follows_its_first_image_and_shows_seconds(
     assert page.inner_text(".seconds") == "3.0 s"
     page.set_input_files("[data-upload=image]", picture)
     page.wait_for_function("document.querySelector('.size-now').textContent === '832 × 480'")
+
+
+def test_video_extended_twice_plays_to_its_end(page: Any) -> None:
+    choose(page, "wan22_5b")
+    generate(page, "waves at a pier", width=256, height=256, frames=5, fps=8, steps=1)
+    page.wait_for_selector("#stage video.final")
+    for seconds in (9 / 8, 13 / 8):
+        before = page.get_attribute("#stage video.final", "src")
+        page.click("#stage [data-way=extend]")
+        page.wait_for_selector(f"#stage video.final:not([src='{before}'])", timeout=60_000)
+        page.wait_for_function("document.querySelector('#stage video.final').readyState >= 1")
+        length = page.eval_on_selector("#stage video.final", "video => video.duration")
+        assert length == pytest.approx(seconds, abs=0.05)
+    end = page.eval_on_selector(
+        "#stage video.final",
+        """async (video) => {
+          video.loop = false;
+          video.currentTime = 0;
+          const ended = new Promise((done) => video.addEventListener("ended", done));
+          await video.play();
+          await ended;
+          return [video.currentTime, video.getVideoPlaybackQuality().corruptedVideoFrames];
+        }""",
+    )
+    assert end == [pytest.approx(13 / 8, abs=0.05), 0]
+    page.click("#stage video.final ~ .full-screen")
+    page.wait_for_selector("#viewer .relatives:has-text('Made from') .thumb")
+    page.click("#viewer [data-what=last-frame]")
+    page.wait_for_selector(".upload.filled[data-upload-kind=image] img")

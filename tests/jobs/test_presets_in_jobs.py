@@ -50,6 +50,7 @@ async def service(engine: DemoServer, tmp_path: Path) -> AsyncIterator[JobServic
         open_jobs(client=client, data_dir=tmp_path / "data") as jobs,
     ):
         await client.upload_image(_picture(), filename="given.png", overwrite=True)
+        await client.upload_video(_video(), filename="given.mp4", overwrite=True)
         yield jobs
 
 
@@ -61,11 +62,23 @@ def _picture() -> bytes:
     return content.getvalue()
 
 
+def _video() -> bytes:
+    content = io.BytesIO()
+    with av.open(content, "w", format="mp4") as container:
+        stream = container.add_stream("libx264", rate=8)
+        stream.width, stream.height, stream.pix_fmt = 64, 64, "yuv420p"
+        for color in ("teal", "navy"):
+            frame = av.VideoFrame.from_image(Image.new("RGB", (64, 64), color))
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    return content.getvalue()
+
+
 def _values(preset: Preset, variant: str | None) -> dict[str, Any]:
     values: dict[str, Any] = {"variant": variant} if variant else {}
     for param in preset.params:
         if param.role in FILE_ROLES:
-            values[param.id] = "given.png"
+            values[param.id] = "given.mp4" if param.role == "video" else "given.png"
         elif param.role == "prompt":
             values[param.id] = "a lighthouse"
         elif param.id == "megapixels":

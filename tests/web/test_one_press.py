@@ -1,12 +1,16 @@
 from __future__ import annotations
 
+import io
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import av
 import httpx
 import pytest
+from PIL import Image, ImageChops
 
+from comfy_ui.library.video_editing import last_frame
 from comfy_ui.storage.records import Job, JobRequest, LibraryItem
 from comfy_ui.web.http.upload_routes import UploadRoutes
 from comfy_ui.web.tabs.create.generate import GenerateHandler
@@ -92,3 +96,85 @@ async def test_one_press_ways_are_those_of_the_family(app: WebApp, visit: Visit)
     answer = (await visit[0].post("/create/go-on", json=wanted)).json()
     assert answer["job"] == ""
     assert "No preset here" in answer["notice"]
+
+
+VIDEO = {"width": 256, "height": 256, "frames": 9, "fps": 8}
+
+
+async def test_one_press_extend_twice_joins_the_clips_without_encoding_again(
+    app: WebApp, visit: Visit
+) -> None:
+    first = await result(app, visit[1], "wan22_5b", **VIDEO)
+    shown, packets = [first], [video_packets(first.path)]
+    for press in ("once", "twice"):
+        job = await go_on(app, visit, "extend", shown[-1], press=press)
+        assert (job.prompt, job.parent_id) == ("a fox", shown[-1].id)
+        assert job.seed != 42
+        (longer,) = (await end_of(app.service, job)).items
+        shown.append(longer)
+        packets.append(video_packets(longer.path))
+    assert [len(part) for part in packets] == [9, 17, 25]
+    assert [data for _, data in packets[2][:17]] == [data for _, data in packets[1]]
+    times = sorted(at for at, _ in packets[2])
+    assert times == pytest.approx([n / 8 for n in range(25)])  # evenly, no frame twice
+    tags = av.open(str(shown[-1].path)).metadata
+    assert "ImageFromBatch" in tags["prompt"]  # the settings can be restored from the file
+    joint = frames(shown[1].path)[8:10]
+    assert difference(*joint) > 0
+    assert difference(joint[0], Image.open(io.BytesIO(last_frame(first.path)))) == 0
+
+
+async def test_one_press_video_upscale_and_interpolate_keep_its_length(
+    app: WebApp, visit: Visit
+) -> None:
+    video = await result(app, visit[1], "wan22_5b", **VIDEO)
+    assert set(one_press_ways(video, app.services.catalog)) == {"extend", "upscale", "interpolate"}
+    larger = (await end_of(app.service, await go_on(app, visit, "upscale", video))).items[0]
+    assert (larger.width, larger.height, larger.prompt) == (512, 512, "a fox")
+    job = await go_on(app, visit, "interpolate", video, press="other")
+    smooth = (await end_of(app.service, job)).items[0]
+    assert smooth.parent_id == video.id
+    times = sorted(at for at, _ in video_packets(smooth.path))
+    assert times == pytest.approx([n / 16 for n in range(17)])
+
+
+async def test_one_press_extend_joins_a_clip_of_another_format_by_encoding(
+    app: WebApp, visit: Visit, tmp_path: Path
+) -> None:
+    video = await result(app, visit[1], "wan22_5b", **VIDEO)
+    video.path.write_bytes(as_webm(video.path, tmp_path / "other.webm"))
+    ended = await end_of(app.service, await go_on(app, visit, "extend", video))
+    whole, clip = sorted(ended.items, key=lambda item: -len(video_packets(item.path)))
+    assert [len(video_packets(item.path)) for item in (whole, clip)] == [17, 8]
+    assert (whole.width, whole.height) == (128, 128)  # as the first one
+
+
+def video_packets(path: Path) -> list[tuple[float, bytes]]:
+    """The times in seconds and the bytes of a video's frames, in the order of the file."""
+    with av.open(str(path)) as container:
+        return [
+            (float(packet.pts * packet.time_base), bytes(packet))
+            for packet in container.demux(video=0)
+            if packet.pts is not None and packet.time_base is not None
+        ]
+
+
+def frames(path: Path) -> list[Image.Image]:
+    with av.open(str(path)) as container:
+        return [frame.to_image() for frame in container.decode(video=0)]
+
+
+def difference(one: Image.Image, other: Image.Image) -> int:
+    """The largest difference of a channel of a pixel."""
+    extrema = ImageChops.difference(one.convert("RGB"), other.convert("RGB")).getextrema()
+    return max(high for _, high in extrema)  # type: ignore[misc]
+
+
+def as_webm(path: Path, target: Path) -> bytes:
+    with av.open(str(target), "w", format="webm") as container:
+        stream = container.add_stream("libvpx-vp9", rate=8)
+        stream.width = stream.height = 128
+        for frame in frames(path):
+            container.mux(stream.encode(av.VideoFrame.from_image(frame.resize((128, 128)))))
+        container.mux(stream.encode())
+    return target.read_bytes()

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import replace
+from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
 from ...client import ComfyWSClient
@@ -17,21 +20,28 @@ from ...errors import (
     StorageError,
 )
 from ...library.result_files import FileStore
+from ...library.video_editing import join_videos
 from ...protocol.outputs import OutputFile, Outputs
-from ...storage.records import JobError, JobStatus, StoredFile
+from ...storage.records import Job, JobError, JobStatus, StoredFile
 from ...storage.single_thread import SingleThread
+from ...worker_processes import WORKERS, Limits
+from ...workflow.video_extension import continues_video
 from ..queue import JobReport
 from .active_job import ActiveJob, cancelled, wait_for_any
 
+logger = logging.getLogger(__name__)
+
 _MAX_JOB_BYTES: Final = 4 * MAX_FILE_BYTES
 _CANCEL_GRACE_S: Final = 3.0
+_JOINING: Final = Limits(cpu_s=900, wall_s=1800.0)  # a minute of HD video that is encoded again
 
 
 class OutputDownloader:
     """Downloads files from one server into the library.
 
     ``on_unreachable`` is awaited before each retry while the server is unreachable. ``limit_bytes``
-    returns a user's quota, which also limits the files of one job.
+    returns a user's quota, which also limits the files of one job. ``find_source`` returns the file
+    of the result that a job works on, or None if it is deleted.
     """
 
     def __init__(
@@ -40,13 +50,16 @@ class OutputDownloader:
         files: FileStore,
         file_thread: SingleThread,
         on_unreachable: Callable[[ActiveJob, ComfyHeadlessError], Awaitable[None]],
+        *,
         limit_bytes: Callable[[str], int | None],
+        find_source: Callable[[Job], Awaitable[Path | None]],
     ) -> None:
         self._client = client
         self._files = files
         self._file_thread = file_thread
         self._on_unreachable = on_unreachable
         self._limit_bytes = limit_bytes
+        self._find_source = find_source
 
     async def require_same_server(self, active: ActiveJob) -> None:
         """Check that the server ran the job: another may have other files of the same names.
@@ -70,6 +83,8 @@ class OutputDownloader:
             try:
                 stored.append(await self._fetch_file(active, file, remaining))
                 remaining -= stored[-1].size_bytes
+                if stored[-1].kind == "video" and continues_video(active.job.graph):
+                    stored[-1:] = await self._joined(active, file, stored[-1])
             except OutputMissingError as error:
                 missing.append(error)
             except GenerationCancelledError:  # files that were downloaded are kept
@@ -105,6 +120,38 @@ class OutputDownloader:
                     hint="It is still on the ComfyUI server. "
                     "Free some disk space, then download it again.",
                 ) from error
+
+    async def _joined(
+        self, active: ActiveJob, file: OutputFile, clip: StoredFile
+    ) -> list[StoredFile]:
+        """Join a clip to the video that it continues; return the new files.
+
+        The clip is kept beside the whole if it had to be encoded again, and alone if joining fails.
+        """
+        source = await self._find_source(active.job)
+        if source is None:
+            logger.info("Job %s: the video that it continues is deleted.", active.job.id)
+            return [clip]
+        target = self._files.incoming()
+        try:
+            copied = await WORKERS.run(
+                join_videos,
+                source,
+                self._files.folder / clip.path,
+                target,
+                user_id=active.job.user_id,
+                limits=_JOINING,
+            )
+            name = f"{PurePosixPath(file.filename).stem}_extended.mp4"
+            whole = await self._file_thread.run(
+                self._files.adopt, target, replace(file, filename=name)
+            )
+        except Exception as error:  # noqa: BLE001 -- a decoder may raise anything, and no result is lost over it
+            logger.warning("Job %s: the videos could not be joined: %s", active.job.id, error)
+            return [clip]
+        finally:
+            target.unlink(missing_ok=True)
+        return [whole] if copied else [whole, clip]
 
     async def _download(
         self, active: ActiveJob, file: OutputFile, max_bytes: int

@@ -6,7 +6,8 @@ import asyncio
 import logging
 import math
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
+from pathlib import Path
 from typing import Any, Final, Literal
 
 from ...errors import (
@@ -73,6 +74,7 @@ class Worker:
         file_thread: SingleThread,
         concurrency: int,
         limit_bytes: Callable[[str], int | None],
+        find_source: Callable[[Job], Awaitable[Path | None]],
         patience_s: float | None = None,
     ) -> None:
         self._queue = queue
@@ -84,7 +86,12 @@ class Worker:
             else None
         )
         self._downloader = OutputDownloader(
-            self._client, files, file_thread, self._reconnect, limit_bytes
+            self._client,
+            files,
+            file_thread,
+            self._reconnect,
+            limit_bytes=limit_bytes,
+            find_source=find_source,
         )
         self._uploads = uploads
         self._concurrency = concurrency

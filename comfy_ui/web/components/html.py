@@ -134,6 +134,7 @@ _ICONS: Final[dict[str, str]] = {
     "download": "M12 4v11M7.5 11 12 15.5 16.5 11M5 20h14",
     "dot": "M12 8.5a3.5 3.5 0 1 0 0 7 3.5 3.5 0 0 0 0-7",
     "flow": "M4 5h6v5H4zM14 14h6v5h-6zM7 10v3.5a3 3 0 0 0 3 3h4",
+    "extend": "M3 6h9v12H3zM15.5 12h6M18.5 9l3 3-3 3",
     "folder": "M3.5 6h6l2 2.5h9V19h-17z",
     "first": "M5 4h14M12 20V8.5M7 13l5-5 5 5",
     "full": "M4 9V4h5M15 4h5v5M20 15v5h-5M9 20H4v-5",

@@ -121,15 +121,18 @@ WAYS: Final = {
     "input": ("input", "Use as input"),
     "upscale": ("grow", "Upscale"),
     "animate": ("video", "Animate"),
+    "last-frame": ("input", "Use last frame"),
 }
-"""Icon and label of each way to continue from an image (see ``reuse_settings.ways_on``)."""
+"""Icon and label of each way to continue from a result (see ``reuse_settings.ways_on``)."""
 
 ONE_PRESS_WAYS: Final = {
     "subtle": ("vary", "Vary subtly"),
     "strong": ("vary", "Vary strongly"),
     "upscale": ("grow", "Upscale"),
+    "extend": ("extend", "Extend"),
+    "interpolate": ("spark", "Interpolate"),
 }
-"""Icon and label of what one press makes of an image (see ``one_press.one_press_ways``)."""
+"""Icon and label of what one press makes of a result (see ``one_press.one_press_ways``)."""
 _BATCH_WAYS: Final = {"upscale": ("grow", "Upscale all")}
 
 

@@ -16,7 +16,7 @@ from ...workflow.presets.preset_store import Preset
 from ..preset_catalog import PresetCatalog
 from ..tabs.create.reuse_settings import ways_on
 from .html import Html, duration, el, number, page_text, size
-from .job_card import WAYS
+from .job_card import ONE_PRESS_WAYS, WAYS
 from .templates import render
 from .thumbnails import Thumbnail, file_url, thumbnail
 
@@ -102,8 +102,12 @@ def detail(
     parent: LibraryItem | None = None,
     children: Iterable[LibraryItem] = (),
     labels: Iterable[Label] = (),
+    one_press: Mapping[str, str] = MappingProxyType({}),
 ) -> Html:
-    """The panel beside an enlarged result: its prompt, facts, actions, and its relatives."""
+    """The panel beside an enlarged result: its prompt, facts, actions, and its relatives.
+
+    ``one_press`` is as in :func:`.job_card.result_card`.
+    """
     preset = catalog.find(item.preset)
     texts = [
         *([("Prompt", item.prompt)] if item.prompt else []),
@@ -117,6 +121,7 @@ def detail(
         ways=[
             (way, *WAYS[way], entry.preset.title) for way, entry in ways_on(item, catalog).items()
         ],
+        one_press=[(way, *ONE_PRESS_WAYS[way], title) for way, title in one_press.items()],
         facts=_facts(item, job, preset),
         url=file_url(item),
         size=size(item.size_bytes),

@@ -22,6 +22,7 @@ from ..components.html_block import html_block
 from ..components.library_view import comparison, detail, frame, group_head, tiles
 from ..http.handlers import PRIVATE, asked, body, guarded
 from ..tab import PageParts, Tab
+from .create.one_press import one_press_titles
 
 __all__ = ["LibraryTab"]
 
@@ -248,6 +249,9 @@ class LibraryTab(Tab):
             parent=parent,
             children=await library.children(item.id, user_id),
             labels=await library.labels_of(item.id, user_id),
+            one_press=one_press_titles(item, self._services.catalog)
+            if item.kind == "video"
+            else {},
         )
         return HTMLResponse(html, headers=PRIVATE)
 

@@ -26,7 +26,19 @@ from . import formula
 
 Kind = Literal["image", "video", "audio", "text", "3d"]
 Task = Literal[
-    "t2i", "i2i", "inpaint", "outpaint", "edit", "control", "upscale", "t2v", "i2v", "audio", "3d"
+    "t2i",
+    "i2i",
+    "inpaint",
+    "outpaint",
+    "edit",
+    "control",
+    "upscale",
+    "t2v",
+    "i2v",
+    "video_upscale",
+    "interpolate",
+    "audio",
+    "3d",
 ]
 Value = str | int | float | bool
 

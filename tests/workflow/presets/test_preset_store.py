@@ -78,7 +78,7 @@ def test_shipped_preset_has_valid_defaults_and_texts(preset: Preset) -> None:
     assert preset.description.endswith(".")
     assert preset.sample_prompts or preset.by_role("prompt") is None
     assert preset.vram_gb is not None
-    assert preset.by_role("seed") or preset.id == "upscale_esrgan"
+    assert preset.by_role("seed") or preset.family in ("ESRGAN", "FILM")
     labels = [size.label for size in preset.sizes]
     assert len(labels) == len(set(labels))
     for size in preset.sizes:

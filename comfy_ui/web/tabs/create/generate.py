@@ -207,9 +207,9 @@ class GenerateHandler:
     async def _source(
         self, preset: Preset, values: Mapping[str, Any], user_id: str
     ) -> LibraryItem | None:
-        """The result that the form's image comes from, unless it was deleted since."""
-        image = preset.by_role("image")
-        item_id = self._uploads.item(str(values.get(image.id))) if image else None
+        """The result that the form's image or video comes from, unless it was deleted since."""
+        file = preset.by_role("image") or preset.by_role("video")
+        item_id = self._uploads.item(str(values.get(file.id))) if file else None
         if item_id is None:
             return None
         try:

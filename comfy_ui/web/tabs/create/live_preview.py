@@ -19,7 +19,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from ....errors import ComfyHeadlessError, ValidationError
-from ....storage.records import Job, JobError, LibraryItem, Phase, Snapshot
+from ....storage.records import Job, JobError, Phase, Snapshot
 from ...auth.access import Access
 from ...components import job_card, preset_form
 from ...components.html import Html
@@ -27,7 +27,7 @@ from ...components.templates import error_notice
 from ...components.thumbnails import gallery
 from ...http.handlers import PRIVATE, asked, body, events, guarded
 from ...services import Services
-from .one_press import one_press_ways
+from .one_press import one_press_titles
 from .reuse_settings import ways_on
 
 __all__ = ["LivePreview", "StageState"]
@@ -175,7 +175,9 @@ class LivePreview:
             index = next((n for n, item in enumerate(items) if item.id <= item_id), None)
             if index is None and len(items) > 1:
                 return job_card.batch_card(
-                    items, seconds=seconds or None, one_press=self._one_press(items[0])
+                    items,
+                    seconds=seconds or None,
+                    one_press=one_press_titles(items[0], self._services.catalog),
                 )
             index = index or 0
             return job_card.result_card(
@@ -183,15 +185,11 @@ class LivePreview:
                 index=index,
                 seconds=seconds or None,
                 ways=ways_on(items[index], self._services.catalog),
-                one_press=self._one_press(items[index]),
+                one_press=one_press_titles(items[index], self._services.catalog),
             )
         if snapshot.phase is Phase.SUCCEEDED and snapshot.texts:
             return job_card.texts_card(snapshot.texts, job_id=snapshot.job_id)
         return job_card.job_card(snapshot)
-
-    def _one_press(self, item: LibraryItem) -> dict[str, str]:
-        ways = one_press_ways(item, self._services.catalog)
-        return {way: entry.preset.title for way, entry in ways.items()}
 
     async def _keep(self, request: Request) -> Response:
         """Store the preview of a stopped job as a result; respond with its id."""

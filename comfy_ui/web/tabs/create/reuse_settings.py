@@ -8,7 +8,9 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from ....errors import StorageError, ValidationError
+from ....library.video_editing import last_frame
 from ....storage.records import Job, LibraryItem
+from ....worker_processes import WORKERS, Limits
 from ....workflow.presets.preset_store import Preset
 from ...components import preset_form
 from ...http.upload_routes import UploadRoutes
@@ -16,7 +18,7 @@ from ...preset_catalog import CatalogEntry, PresetCatalog
 from ...services import Services
 from .form_state import FormState
 
-__all__ = ["GO_ON", "ReusedSettings", "image_of", "recall", "ways_on"]
+__all__ = ["GO_ON", "ReusedSettings", "image_of", "recall", "video_of", "ways_on"]
 
 GO_ON: Final[Mapping[str, tuple[str, ...]]] = {
     "edit": ("inpaint", "outpaint", "edit", "i2i"),
@@ -25,15 +27,24 @@ GO_ON: Final[Mapping[str, tuple[str, ...]]] = {
     "animate": ("i2v",),
 }
 """Each action on an image, and the tasks of the presets for it, best first."""
+_LAST_FRAME: Final = ("i2v", "i2i", "edit")
+"""The tasks of the presets for the last frame of a video."""
+_UNREADABLE: Final = {
+    "image": "The image can no longer be read.",
+    "video": "The video can no longer be read.",
+}
+_DECODING: Final = Limits(cpu_s=60, wall_s=120.0)
 
 
 def ways_on(item: LibraryItem, catalog: PresetCatalog) -> dict[str, CatalogEntry]:
-    """Return the actions of :data:`GO_ON` that a preset supports, with that preset."""
-    if item.kind != "image":
-        return {}
+    """Return the actions on a result that a preset supports, with that preset.
+
+    They are those of :data:`GO_ON` for an image, and ``last-frame`` for a video.
+    """
     made_with = catalog.find(item.preset)
     family = made_with.family if made_with else ""
-    entries = {way: catalog.for_tasks(tasks, family) for way, tasks in GO_ON.items()}
+    ways = {"image": GO_ON, "video": {"last-frame": _LAST_FRAME}}.get(item.kind, {})
+    entries = {way: catalog.for_tasks(tasks, family) for way, tasks in ways.items()}
     return {way: entry for way, entry in entries.items() if entry is not None}
 
 
@@ -55,7 +66,8 @@ async def recall(
 ) -> ReusedSettings:
     """Reuse ``all``, ``remix`` (all but the seed), ``prompt`` or ``seed``.
 
-    Or use the image as ``input``, to ``upscale`` or to ``animate`` it.
+    Or use the image as ``input``, to ``upscale`` or to ``animate`` it, or the ``last-frame`` of a
+    video as input.
 
     Raises:
         ValidationError: there is no preset for it.
@@ -68,7 +80,7 @@ async def recall(
         seed = current.by_role("seed")
         now = preset_form.read(current, draft.values)
         return ReusedSettings(current, {**now, **({seed.id: source.seed} if seed else {})})
-    if what in GO_ON and isinstance(source, LibraryItem):
+    if what in (*GO_ON, "last-frame") and isinstance(source, LibraryItem):
         return await _go_on(what, source, draft, services, uploads)
     preset = services.catalog.find(source.preset)
     if preset is None:
@@ -84,16 +96,33 @@ async def recall(
 
 
 async def image_of(item: LibraryItem, uploads: UploadRoutes) -> str:
-    """Store the image of a result as an upload that remembers where it comes from.
+    """Store an image, or the last frame of a video, as an upload that knows where it comes from.
+
+    Raises:
+        ValidationError: the video has no frame.
+        StorageError: it cannot be read or stored.
+    """
+    if item.kind != "video":
+        return await _upload_of(item, "image", uploads)
+    frame = await WORKERS.run(last_frame, item.path, user_id=item.user_id, limits=_DECODING)
+    return await uploads.accept(frame, "image", item.user_id, item=item.id)
+
+
+async def video_of(item: LibraryItem, uploads: UploadRoutes) -> str:
+    """Store the video of a result as an upload that knows where it comes from.
 
     Raises:
         StorageError: it cannot be read or stored.
     """
+    return await _upload_of(item, "video", uploads)
+
+
+async def _upload_of(item: LibraryItem, role: str, uploads: UploadRoutes) -> str:
     try:
         content = await asyncio.to_thread(item.path.read_bytes)
     except OSError as error:
-        raise StorageError("The image can no longer be read.") from error
-    return await uploads.accept(content, "image", item.user_id, item=item.id)
+        raise StorageError(_UNREADABLE[role]) from error
+    return await uploads.accept(content, role, item.user_id, item=item.id)
 
 
 async def _go_on(
@@ -102,7 +131,8 @@ async def _go_on(
     """Put the image into a suitable preset, preferably the chosen one."""
     catalog = services.catalog
     current = catalog.entry(draft.preset).preset
-    fits = current.by_role("image") is not None and (what == "input" or current.task in GO_ON[what])
+    any_task = what in ("input", "last-frame")
+    fits = current.by_role("image") is not None and (any_task or current.task in GO_ON[what])
     entry = catalog.entry(current.id) if fits else ways_on(item, catalog).get(what)
     target = entry.preset.by_role("image") if entry else None
     if entry is None or target is None:
@@ -112,6 +142,6 @@ async def _go_on(
     values = now if fits else preset_form.carry(current, now, entry.preset)
     if item.width and item.height:
         values |= preset_form.fit_size(entry.preset, values, item.width / item.height)
-    keeps_prompt = what in ("input", "edit") and draft.prompt.strip()
+    keeps_prompt = what in ("input", "edit", "last-frame") and draft.prompt.strip()
     prompt = None if keeps_prompt else item.prompt
     return ReusedSettings(entry.preset, {**values, target.id: name}, prompt)
