@@ -36,7 +36,7 @@ from .http.handlers import not_understood
 from .http.login_page import LoginRoute
 from .http.middleware import AccessMiddleware
 from .http.proxy_headers import ReverseProxyMiddleware, own_path_problem, trusted_proxies
-from .http.response_cache import ResponseCache
+from .http.response_cache import FileCache, PageCache
 from .http.same_site import SameSiteMiddleware
 from .openai.cors import CorsMiddleware
 from .page import Page
@@ -107,7 +107,7 @@ def launch(settings: Settings, *, block: bool = True) -> Any:
     @asynccontextmanager
     async def life(app: Any) -> AsyncIterator[None]:
         # Outside of Gradio's layers, which it adds around those in app_kwargs.
-        app.middleware_stack = SameSiteMiddleware(app.middleware_stack, mode)
+        app.middleware_stack = SameSiteMiddleware(FileCache(app.middleware_stack), mode)
         if settings.allowed_origins:
             app.middleware_stack = CorsMiddleware(app.middleware_stack, settings.allowed_origins)
         app.middleware_stack = ReverseProxyMiddleware(
@@ -170,7 +170,7 @@ def launch(settings: Settings, *, block: bool = True) -> Any:
                     gate,
                     Middleware(IdentityMiddleware, access=access),
                     Middleware(
-                        ResponseCache,
+                        PageCache,
                         access=access,
                         first_script=first_script(assets_dir()),
                         hashes=script_hashes(assets_dir()),

@@ -1,4 +1,4 @@
-"""The cache for responses that are the same for many users."""
+"""The caches for responses that are the same for many users."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, R
 from starlette.routing import Route
 
 from comfy_ui.web.auth.access import Access, AccessMode
-from comfy_ui.web.http.response_cache import ResponseCache
+from comfy_ui.web.http.response_cache import FileCache, PageCache
 from comfy_ui.web.http.security_headers import script_hash
 
 SCRIPT = "alert(1)\n// é"
@@ -30,7 +30,7 @@ SERVED_PAGE = PAGE.replace("<head>", f"<head><script>{FIRST}</script>")
 
 
 class Site:
-    """An app behind the cache, which counts the requests that reach it."""
+    """An app behind the caches, which counts the requests that reach it."""
 
     def __init__(self, *, delay_s: float = 0.0, **options: Any) -> None:
         self.counts: Counter[str] = Counter()
@@ -43,11 +43,17 @@ class Site:
             "/assets/plain.js": lambda _: PlainTextResponse("x" * 2000),
             "/assets/large.bin": lambda _: Response(b"x" * 5_000_000),
             "/assets/picture.png": lambda _: Response(b"x" * 900, media_type="image/png"),
+            "/assets/shown.txt": lambda request: PlainTextResponse(
+                " ".join(sorted(request.headers)), headers={"x-frame-options": "SAMEORIGIN"}
+            ),
             "/theme.css": lambda request: PlainTextResponse(str(request.url.query)),
             "/other": lambda _: PlainTextResponse("x"),
         }
         scripts = {"first_script": FIRST, "hashes": ["sha256-x"]}
-        middleware = [Middleware(ResponseCache, access=access, **scripts, **options)]
+        middleware = [
+            Middleware(FileCache, **options),
+            Middleware(PageCache, access=access, **scripts, **options),
+        ]
         routes = [Route(path, self._counted(make)) for path, make in paths.items()]
         self.app = Starlette(routes=routes, middleware=middleware)
         self.app.tokens, self.app.cookie_id = {"anna": "anna"}, "c"  # type: ignore[attr-defined]
@@ -116,6 +122,26 @@ async def test_response_cache_files_stay_in_the_browser() -> None:
     assert plain.headers["cache-control"] == "public, max-age=86400"
     assert len(plain.content) == 2000
     assert "content-encoding" not in picture.headers
+
+
+async def test_response_cache_file_has_the_security_headers_and_nothing_of_its_first_client() -> (
+    None
+):
+    secrets = {"cookie": "a=b", "authorization": "Bearer c", "if-none-match": "x"}
+    async with Site().client() as client:
+        first = await client.get("/assets/shown.txt", headers=secrets)
+        again = await client.get("/assets/shown.txt")
+    assert first.text == again.text == "connection host user-agent"
+    assert again.headers["x-frame-options"] == "SAMEORIGIN"
+    assert again.headers.get_list("content-length") == [str(len(again.content))]
+
+
+async def test_response_cache_file_requests_with_a_body_pass_through() -> None:
+    site = Site()
+    async with site.client() as client:
+        for _ in range(2):
+            await client.request("GET", "/assets/plain.js", content=b"x")
+    assert site.counts["/assets/plain.js"] == 2
 
 
 async def test_response_cache_errors_large_files_and_other_paths_pass_through() -> None:

@@ -75,7 +75,7 @@ class ReverseProxyMiddleware:
             await self._app(scope, receive, send)  # type: ignore[arg-type]  # uvicorn's own types
             return
         root = self._prefix(scope)
-        if problem := own_path_problem(root):
+        if root and (problem := own_path_problem(root)):
             headers = {"Content-Security-Policy": NO_SCRIPTS, "Connection": "close"}
             await refusal(400, problem, headers)(scope, receive, send)
             return

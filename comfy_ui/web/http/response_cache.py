@@ -1,7 +1,7 @@
-"""A cache for responses that are the same for many users: Gradio's page and its files.
+"""Caches for responses that are the same for many users: Gradio's page and its files.
 
-Gradio builds the page for each request and compresses each file for each request. This cache halves
-the CPU time of a visit, and browsers keep the files.
+Gradio builds the page for each request and compresses each file for each request. The caches save
+three quarters of the CPU time of a first visit, and browsers keep the files.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import asyncio
 import gzip
 import hashlib
 import re
+from abc import ABC, abstractmethod
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ from starlette.datastructures import Headers
 from ..auth.access import Access, AccessMode
 from .security_headers import HUGGING_FACE, page_policy, script_hash
 
-__all__ = ["ResponseCache"]
+__all__ = ["FileCache", "PageCache"]
 
 Message = MutableMapping[str, Any]
 
@@ -29,6 +30,7 @@ _PER_LOGIN: Final = (_PAGE, "/config", "/gradio_api/info")
 _FILES: Final = ("/assets/", "/static/", "/languages/", "/theme.css", "/gradio_api/theme.css")
 _ADDRESS_HEADERS: Final = ("host", "x-forwarded-host", "x-forwarded-proto", "x-gradio-server")
 """Gradio builds the page's own address from them."""
+_OF_ONE_RESPONSE: Final = {"connection", "content-length", "etag", "last-modified", "accept-ranges"}
 _UNCACHED_QUERY: Final = re.compile(rb"(^|&)(deep_link|page)=")
 _HASH_IN_NAME: Final = re.compile(r"/assets/[^/]+-[\w-]{8,10}\.\w+$")
 _TEXTS: Final = ("text/", "application/javascript", "application/json", "image/svg")
@@ -43,7 +45,7 @@ class _Cached:
 
     body: bytes
     gzipped: bool
-    etag: str
+    etag: bytes
     headers: tuple[tuple[bytes, bytes], ...]
 
 
@@ -51,33 +53,19 @@ class _Uncacheable(Exception):  # noqa: N818 -- never leaves this module
     """The response is an error, too large, or sets a cookie."""
 
 
-class ResponseCache:
-    """ASGI middleware inside of the access checks and of those that set cookies.
-
-    Pages get ``first_script``, and a content security policy with the hashes of inline scripts.
+class _ResponseCache(ABC):
+    """ASGI middleware that keeps responses.
 
     Args:
         app: the wrapped app.
-        access: identifies the login of a request, which the page contains.
-        first_script: JavaScript that runs before Gradio's.
-        hashes: of scripts that the page adds to itself later.
         most_bytes: the total size; the responses that were used longest ago make room.
     """
 
-    def __init__(
-        self,
-        app: Any,
-        access: Access,
-        *,
-        first_script: str,
-        hashes: Iterable[str] = (),
-        most_bytes: int = _MAX_BYTES,
-    ) -> None:
+    unforwarded: tuple[bytes, ...] = (b"range", b"if-")
+    """Beginnings of the request headers that the app does not see when a response is loaded."""
+
+    def __init__(self, app: Any, *, most_bytes: int = _MAX_BYTES) -> None:
         self._app = app
-        self._access = access
-        self._first_script = f"<head><script>{first_script}</script>".encode()
-        self._hashes = tuple(hashes)
-        self._frames = HUGGING_FACE if access.mode is AccessMode.SPACE else ()
         self._most_bytes = most_bytes
         self._held_bytes = 0
         self._cached: OrderedDict[tuple[str | None, ...], _Cached] = OrderedDict()
@@ -95,18 +83,13 @@ class ResponseCache:
             return
         await _respond(cached, scope, send)
 
+    @abstractmethod
     def _key(self, scope: Message) -> tuple[str | None, ...] | None:
         """Return what a response depends on; None if it is not cached."""
-        path = scope["path"]
-        if scope["method"] != "GET":
-            return None
-        if path.startswith(_FILES):
-            return (path,)
-        if path not in _PER_LOGIN or _UNCACHED_QUERY.search(scope["query_string"]):
-            return None
-        headers, root = Headers(scope=scope), scope.get("root_path", "")
-        address = (headers.get(name) for name in _ADDRESS_HEADERS)
-        return path, root, self._access.login_name(scope), scope["scheme"], *address
+
+    @abstractmethod
+    def _cache(self, scope: Message, received: Headers, body: bytes) -> _Cached:
+        """Return a response as it is kept. Runs in a thread."""
 
     async def _get(self, key: tuple[str | None, ...], scope: Message) -> _Cached:
         cached = self._cached.get(key)
@@ -136,8 +119,7 @@ class ResponseCache:
         Raises:
             _Uncacheable: it depends on more than the key.
         """
-        conditions = (b"range", b"if-")
-        headers = [pair for pair in scope["headers"] if not pair[0].startswith(conditions)]
+        headers = [pair for pair in scope["headers"] if not pair[0].startswith(self.unforwarded)]
         start: Message = {}
         body = bytearray()
 
@@ -158,39 +140,111 @@ class ResponseCache:
             self._cache, scope, Headers(raw=start["headers"]), bytes(body)
         )
 
+
+class PageCache(_ResponseCache):
+    """Keeps the page for each login and each address under which it is opened.
+
+    It is inside of the access checks and of the middleware that sets cookies. Pages get
+    ``first_script``, and a content security policy with the hashes of inline scripts.
+
+    Args:
+        app: the wrapped app.
+        access: identifies the login of a request, which the page contains.
+        first_script: JavaScript that runs before Gradio's.
+        hashes: of scripts that the page adds to itself later.
+        most_bytes: as for every cache.
+    """
+
+    def __init__(
+        self,
+        app: Any,
+        access: Access,
+        *,
+        first_script: str,
+        hashes: Iterable[str] = (),
+        most_bytes: int = _MAX_BYTES,
+    ) -> None:
+        super().__init__(app, most_bytes=most_bytes)
+        self._access = access
+        self._first_script = f"<head><script>{first_script}</script>".encode()
+        self._hashes = tuple(hashes)
+        self._frames = HUGGING_FACE if access.mode is AccessMode.SPACE else ()
+
+    def _key(self, scope: Message) -> tuple[str | None, ...] | None:
+        path = scope["path"]
+        if scope["method"] != "GET" or path not in _PER_LOGIN:
+            return None
+        if _UNCACHED_QUERY.search(scope["query_string"]):
+            return None
+        headers, root = Headers(scope=scope), scope.get("root_path", "")
+        address = (headers.get(name) for name in _ADDRESS_HEADERS)
+        return path, root, self._access.login_name(scope), scope["scheme"], *address
+
     def _cache(self, scope: Message, received: Headers, body: bytes) -> _Cached:
-        path, media_type = scope["path"], received.get("content-type", "")
-        if path == _PAGE:
+        headers = {
+            "content-type": received.get("content-type", ""),
+            "cache-control": received.get("cache-control", "private, no-cache"),
+        }
+        if scope["path"] == _PAGE:
             body = body.replace(b"<head>", self._first_script, 1)
             body = body.replace(b'href="/manifest.json"', b'href="manifest.json"', 1)
-        etag = f'W/"{hashlib.sha256(body).hexdigest()[:32]}"'
-        headers = {"content-type": media_type, "etag": etag, "vary": "Accept-Encoding"}
-        if path in _PER_LOGIN:
-            headers["cache-control"] = received.get("cache-control", "private, no-cache")
-        elif _HASH_IN_NAME.search(path) or b"v=" in scope["query_string"]:
-            headers["cache-control"] = "public, max-age=31536000, immutable"
-        else:
-            headers["cache-control"] = received.get("cache-control", "public, max-age=86400")
-        if path == _PAGE:
             scripts = _INLINE_SCRIPT.findall(body.decode().replace("\r\n", "\n"))
             hashes = (*map(script_hash, scripts), *self._hashes)
             policy = page_policy(hashes=tuple(dict.fromkeys(hashes)), frames=self._frames)
             headers["content-security-policy"] = policy
-        gzipped = media_type.startswith(_TEXTS) and len(body) > 512
-        return _Cached(
-            gzip.compress(body, 9) if gzipped else body,
-            gzipped,
-            etag,
-            tuple((name.encode(), value.encode("latin-1")) for name, value in headers.items()),
-        )
+        return _compressed(headers, body)
+
+
+class FileCache(_ResponseCache):
+    """Keeps public files, which have no login, no cookie and no user.
+
+    It is outside of the access checks, of budgets and of Gradio's layers, because a page needs 50
+    of these files. Only a file that is not kept yet passes through all of them.
+    """
+
+    # Without Accept, no file is taken for a page, which would get a cookie.
+    unforwarded = (*_ResponseCache.unforwarded, b"accept", b"authorization", b"cookie")
+
+    def _key(self, scope: Message) -> tuple[str | None, ...] | None:
+        path = scope["path"]
+        if scope["method"] != "GET" or not path.startswith(_FILES):
+            return None
+        if _header(scope, b"content-length") or _header(scope, b"transfer-encoding"):
+            return None  # a body, which the app has to read
+        return path, "versioned" if b"v=" in scope["query_string"] else None
+
+    def _cache(self, scope: Message, received: Headers, body: bytes) -> _Cached:
+        headers = {name: value for name, value in received.items() if name not in _OF_ONE_RESPONSE}
+        if _HASH_IN_NAME.search(scope["path"]) or b"v=" in scope["query_string"]:
+            headers["cache-control"] = "public, max-age=31536000, immutable"
+        else:
+            headers.setdefault("cache-control", "public, max-age=86400")
+        return _compressed(headers, body)
+
+
+def _compressed(headers: dict[str, str], body: bytes) -> _Cached:
+    media_type = headers.get("content-type", "")
+    etag = f'W/"{hashlib.sha256(body).hexdigest()[:32]}"'
+    headers = {**headers, "etag": etag, "vary": "Accept-Encoding"}
+    gzipped = media_type.startswith(_TEXTS) and len(body) > 512
+    return _Cached(
+        gzip.compress(body, 9) if gzipped else body,
+        gzipped,
+        etag.encode(),
+        tuple((name.encode(), value.encode("latin-1")) for name, value in headers.items()),
+    )
+
+
+def _header(scope: Message, name: bytes) -> bytes:
+    """Return a request header, empty without one: Starlette would decode all of them."""
+    return next((value for key, value in scope["headers"] if key == name), b"")
 
 
 async def _respond(cached: _Cached, scope: Message, send: Any) -> None:
-    asked = Headers(scope=scope)
     headers, body, status = [*cached.headers], cached.body, 200
-    if cached.etag in asked.get("if-none-match", ""):
+    if cached.etag in _header(scope, b"if-none-match"):
         body, status = b"", 304
-    elif cached.gzipped and "gzip" in asked.get("accept-encoding", ""):
+    elif cached.gzipped and b"gzip" in _header(scope, b"accept-encoding"):
         headers.append((b"content-encoding", b"gzip"))
     elif cached.gzipped:
         body = gzip.decompress(body)
