@@ -19,6 +19,7 @@ from comfy_ui import errors
 from comfy_ui.errors import ComfyHeadlessError
 from comfy_ui.settings import Settings
 from comfy_ui.web.auth.access import TABLE, AccessMode
+from comfy_ui.web.http.request_budgets import BUDGETS, DEFAULT, RequestBudget
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
@@ -95,6 +96,26 @@ def permissions_table() -> str:
     return "\n".join([*head, *rows]) + "\n"
 
 
+def budgets_table() -> str:
+    """The budget of each request, from the table that the middleware enforces."""
+    rows = [_budget_row(budget) for budget in BUDGETS]
+    rows.append(_budget_row(DEFAULT).replace("`* /`", "others"))
+    head = ["| request | body | JSON values | per user | in total |", "|---|---|---|---|---|"]
+    return "\n".join([*head, *rows]) + "\n"
+
+
+def _budget_row(budget: RequestBudget) -> str:
+    size = budget.body_bytes
+    body = "-" if budget.method == "GET" else f"{size // 1024} KB"
+    if size >= 2**20:
+        body = f"{size // 2**20} MB"
+    json = f"{budget.json_items:,}, {budget.json_depth} deep" if budget.json_items else "-"
+    path = budget.path + ("*" if budget.path.endswith("/") and len(budget.path) > 1 else "")
+    kind = " (stream)" if budget.stream else ""
+    cells = (body, json, str(budget.per_caller), f"{budget.total:,}")
+    return f"| `{budget.method} {path}`{kind} | {' | '.join(cells)} |"
+
+
 def settings_table() -> str:
     """All settings, from the model itself."""
     rows = [
@@ -136,6 +157,7 @@ TABLES: dict[str, tuple[Path, Callable[[], str]]] = {
     "settings": (DOCS / "use" / "settings.md", settings_table),
     "errors": (DOCS / "library" / "errors.md", error_table),
     "permissions": (DOCS / "develop" / "security-model.md", permissions_table),
+    "budgets": (DOCS / "develop" / "security-model.md", budgets_table),
 }
 
 

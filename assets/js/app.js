@@ -416,6 +416,17 @@ window.comfy = /** @type {ComfyPage} */ (/** @type {unknown} */ ((() => {
   // An idempotency key: the server acts once, however often the request arrives.
   const named = () => crypto.getRandomValues(new Uint32Array(4)).join("-");
   const insist = (path, data) => post(path, data, [1000, 3000]);
+  /**
+   * The updates of Gradio's components from one of our routes, one for each output of the event.
+   * @param {string} path
+   * @param {unknown} data
+   */
+  const updates = async (path, data) => (await insist(path, data)) ?? [];
+  /** The form that the page opens with. Its prompt stays here: it may be long. */
+  function openForm() {
+    const { preset, values: settings } = current();
+    return updates("create/open", { preset, values: settings });
+  }
   const stageIsland = () => $("#stage .island, #stage.island");
   function toCreate() {
     $("#tabs button[role=tab]")?.click();
@@ -541,5 +552,5 @@ window.comfy = /** @type {ComfyPage} */ (/** @type {unknown} */ ((() => {
   else addEventListener("DOMContentLoaded", observeTheme);
 
   const kit = { $, $$, make, draw, announce, morph, setField, smooth, dialog, toast, post, insist, named, recall, toCreate, flash, typing, load, save, saveDraft, remember, setPrompt, dialogOpen: () => $("dialog[open]") };
-  return { island, shownJob, actions, kit, onIsland: (callback) => drawn.push(callback), current: () => JSON.stringify(current()) };
+  return { island, updates, openForm, shownJob, actions, kit, onIsland: (callback) => drawn.push(callback), current: () => JSON.stringify(current()) };
 })()));

@@ -75,6 +75,9 @@ interface ComfyPage {
   actions: Record<string, (button: AnyElement, event?: any) => unknown>;
   island(element: AnyElement, trigger: (event: string, data: unknown) => void, watch: (name: string, then: () => void) => void, names?: string[]): void;
   onIsland(callback: (element: AnyElement) => void): void;
+  /** Updates of Gradio's components from a route, for the outputs of an event. */
+  updates(path: string, data: unknown): Promise<unknown[]>;
+  openForm(): Promise<unknown[]>;
   current(): string;
   shownJob(): string;
   translate(root: Node): void;

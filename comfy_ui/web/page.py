@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 
 import gradio as gr
+from starlette.requests import Request
 from starlette.routing import BaseRoute
 
 from ..features import require_feature
@@ -65,6 +66,7 @@ class Page:
         self._tabs = [tab(context) for tab in TABS]
         services, access = context.services, context.access
         self._endpoints = ProgramEndpoints(services, access, context.uploads)
+        self._on_load = LoadHandlers()
         self._mcp: McpTools | None = None
         if services.settings.mcp:
             require_feature("mcp")
@@ -79,7 +81,7 @@ class Page:
         ) as blocks:
             way_out = leave() if self._access.accounts else None
             top = html_block(header(TITLE, way_out), elem_id="header")
-            on_load = LoadHandlers()
+            on_load = self._on_load
             with gr.Tabs(elem_id="tabs") as tabs:
                 for tab in self._tabs:
                     with gr.Tab(tab.title, id=tab.id, visible=tab.visible) as component:
@@ -120,12 +122,13 @@ class Page:
             *web_app_manifest.routes(),
             *languages.routes(),
             *file_routes(services, access, self._context.uploads),
+            self._on_load.route(),
             *(route for tab in self._tabs for route in tab.routes()),
             *ImagesApi(services, access, self._context.uploads, self._endpoints).routes(),
             *(self._mcp.routes() if self._mcp else ()),
         ]
 
-    def _header(self, request: gr.Request) -> Html:
+    def _header(self, request: Request) -> Html:
         self._access.require("see", request)
         name = self._access.hub_name(request)
         return header(TITLE, leave(name) if name else enter(oauth.LOGIN_PATH.lstrip("/")))

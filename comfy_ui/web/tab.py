@@ -4,20 +4,40 @@ from __future__ import annotations
 
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-import gradio as gr
-from starlette.routing import BaseRoute
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import BaseRoute, Route
 
 from .auth.access import Access
+from .http.handlers import PRIVATE, guarded
 from .http.upload_routes import UploadRoutes
 from .services import Services
 from .share_link import ShareLink
 from .tabs.create.create_form import CreateForm
 
-__all__ = ["LoadHandlers", "PageContext", "PageParts", "Tab"]
+__all__ = ["LoadHandlers", "PageContext", "PageParts", "Tab", "fill_on_load"]
+
+
+def fill_on_load(blocks: Any, outputs: Sequence[Any], script: str) -> None:
+    """Fill components when a page of ``blocks`` is opened.
+
+    Args:
+        blocks: the page.
+        outputs: the components.
+        script: JavaScript that returns a promise of an update for each of them, in the form that
+            Gradio's handlers have: a new value, or properties with ``"__type__": "update"``.
+    """
+    blocks.load(
+        None,
+        outputs=outputs,
+        js=f"() => {script}",
+        show_progress="hidden",
+        api_visibility="private",
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,30 +61,34 @@ class PageContext:
 
 @dataclass(slots=True)
 class LoadHandlers:
-    """Handlers that fill components when a page is opened, all in one event of Gradio.
+    """Handlers that fill components when a page is opened, all in one request of the page.
 
-    An event costs a request and several milliseconds of CPU time, so only slow handlers have an
-    event of their own.
+    An event of Gradio would take three requests and ten times the CPU time.
     """
 
-    handlers: list[Callable[[gr.Request], Any]] = field(default_factory=list)
+    path: ClassVar = "page"
+    handlers: list[Callable[[Request], Any]] = field(default_factory=list)
     outputs: list[Any] = field(default_factory=list)
 
-    def add(self, handler: Callable[[gr.Request], Any], output: Any) -> None:
+    def add(self, handler: Callable[[Request], Any], output: Any) -> None:
         """Add a handler that returns the update of one component. Its checks of access count."""
         self.handlers.append(handler)
         self.outputs.append(output)
 
     def connect(self, blocks: Any) -> None:
         """Run the handlers when a page of ``blocks`` is opened."""
-        blocks.load(
-            self.fill, outputs=self.outputs, show_progress="hidden", api_visibility="private"
-        )
+        fill_on_load(blocks, self.outputs, f"window.comfy.updates('{self.path}', {{}})")
 
-    async def fill(self, request: gr.Request) -> list[Any]:
-        """Return the updates of all outputs."""
+    def route(self) -> Route:
+        """Return the route that runs the handlers. Each of them asks ``access`` first."""
+        return Route(f"/{self.path}", guarded(self._fill, writes=True), methods=["POST"])
+
+    async def _fill(self, request: Request) -> Response:
         updates = [handler(request) for handler in self.handlers]
-        return [await update if inspect.isawaitable(update) else update for update in updates]
+        return JSONResponse(
+            [await update if inspect.isawaitable(update) else update for update in updates],
+            headers=PRIVATE,
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import gzip
 import itertools
 import json
 import os
@@ -107,19 +106,6 @@ def assets() -> tuple[str, ...]:
     return tuple(f"/assets/{file.name}" for file in files[:ASSETS])
 
 
-@dataclass(frozen=True, slots=True)
-class Events:
-    """The events of Gradio with which a page begins: their numbers and inputs."""
-
-    inputs: dict[int, list[str]]
-
-    @classmethod
-    def of(cls, config: bytes) -> Events:
-        listed = json.loads(config)["dependencies"]
-        loads = [one for one in listed if any(name == "load" for _, name in one["targets"])]
-        return cls({one["id"]: [json.dumps(FORM)] * len(one["inputs"]) for one in loads})
-
-
 @contextmanager
 def connections(url: str, cookie: str, number: int) -> Iterator[list[Connection]]:
     opened = [Connection(url, cookie) for _ in range(number)]
@@ -142,7 +128,7 @@ class Visit:
     """A page keeps it as long as it is open."""
 
 
-async def visit(url: str, events: Events, cookie: str = "") -> Visit:
+async def visit(url: str, cookie: str = "") -> Visit:
     """Open the page, as a browser does that has its files if it has a cookie."""
     session = f"visit{next(_sessions)}"
     began = time.perf_counter()
@@ -164,10 +150,8 @@ async def visit(url: str, events: Events, cookie: str = "") -> Visit:
         beat = f"/gradio_api/heartbeat/{session}"
         await asyncio.gather(heartbeat.send("GET", beat, whole=False), *map(load, opened))
         await first.send("GET", "/stage?shown=&ended=&item=&opened=&opened_item=")
-        for number, data in events.inputs.items():
-            event = {"fn_index": number, "data": data, "event_data": None, "trigger_id": 0}
-            await first.send("POST", "/gradio_api/queue/join?", event | {"session_hash": session})
-        await first.send("GET", f"/gradio_api/queue/data?session_hash={session}")
+        await first.send("POST", "/page", {})
+        await first.send("POST", "/create/open", FORM)
         ready_s = time.perf_counter() - began
         await first.send("GET", f"/presets/own?preset={PRESET}")
         for _ in range(2):
@@ -177,10 +161,6 @@ async def visit(url: str, events: Events, cookie: str = "") -> Visit:
 
 async def measure(app: Target, pages: int) -> None:
     url, process = app.app.url, app.app.process
-    config = Connection(url, app.other)
-    _, body = await config.send("GET", "/config")
-    config.close()
-    events = Events.of(gzip.decompress(body))
 
     def cpu_ms() -> float:
         used = process.cpu_times()
@@ -189,7 +169,7 @@ async def measure(app: Target, pages: int) -> None:
     async def visits(kind: str, cookies: Sequence[str], *, at_once: bool) -> list[str]:
         """Print a line; return the cookies of the visitors."""
         began, cpu = time.perf_counter(), cpu_ms()
-        each = [visit(url, events, cookie) for cookie in cookies]
+        each = [visit(url, cookie) for cookie in cookies]
         done = await asyncio.gather(*each) if at_once else [await one for one in each]
         seconds, cpu = time.perf_counter() - began, (cpu_ms() - cpu) / len(done)
         for one in done:

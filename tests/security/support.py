@@ -165,7 +165,6 @@ class PageClient:
 READ_ONLY_HANDLERS = {
     "_draw",
     "_follow",
-    "fill",
     "_submit",
     "generate",
     "run_workflow",

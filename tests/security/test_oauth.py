@@ -224,15 +224,12 @@ def test_oauth_cookie_is_signed_and_contains_no_token(open_browser: Any, provide
     assert not browser.is_admin()
 
 
-def test_page_header_offers_login_then_logout(
-    space: Any, open_browser: Any, provider: FakeHub
-) -> None:
+def test_page_header_offers_login_then_logout(open_browser: Any, provider: FakeHub) -> None:
     provider.user_name = "<b>gus</b>"
     browser = open_browser()
-    on_load = next(fn for fn in space.fns.values() if fn.name == "fill")
-    assert "login/huggingface" in json.dumps(browser.person.fire(on_load._id, []))
+    assert "login/huggingface" in browser.client.post("/page", json={}).text
     browser.log_in()
-    html = json.dumps(browser.person.fire(on_load._id, []))
+    html = browser.client.post("/page", json={}).text
     assert "Log out &lt;b&gt;gus" in html
     assert "<b>gus" not in html
 

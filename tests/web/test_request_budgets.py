@@ -1,14 +1,10 @@
 from __future__ import annotations
 
-import re
-from pathlib import Path
-
 import pytest
 
 from comfy_ui.web.auth.accounts import Role
-from comfy_ui.web.http.request_budgets import BUDGETS, DEFAULT, RequestBudget, budget_of
-
-DOCUMENT = Path(__file__).resolve().parents[2] / "docs/develop/security-model.md"
+from comfy_ui.web.http.request_budgets import BUDGETS, DEFAULT, budget_of
+from tests.docs import TABLES
 
 
 @pytest.mark.parametrize(
@@ -41,27 +37,9 @@ def test_budgets_of_gets_have_no_body() -> None:
     assert len({(b.method, b.path) for b in BUDGETS}) == len(BUDGETS)
 
 
-def row(budget: RequestBudget) -> str:
-    """The row of the document for a budget."""
-    size = budget.body_bytes
-    body = "-" if budget.method == "GET" else f"{size // 1024} KB"
-    if size >= 2**20:
-        body = f"{size // 2**20} MB"
-    json = f"{budget.json_items:,}, {budget.json_depth} deep" if budget.json_items else "-"
-    path = budget.path + ("*" if budget.path.endswith("/") and len(budget.path) > 1 else "")
-    kind = " (stream)" if budget.stream else ""
-    return (
-        f"| `{budget.method} {path}`{kind} | {body} | {json} "
-        f"| {budget.per_caller} | {budget.total:,} |"
-    )
-
-
 def test_budgets_are_those_of_the_document() -> None:
-    text = DOCUMENT.read_text(encoding="utf-8")
-    table = text.split("<!-- budgets -->")[1]
-    listed = re.findall(r"^\| (?:`|others).*\|$", table, flags=re.MULTILINE)
-    others = row(DEFAULT).replace("`* /`", "others")
-    assert listed == [*map(row, BUDGETS), others]
+    page, table = TABLES["budgets"]
+    assert f"<!-- budgets -->\n\n{table()}" in page.read_text(encoding="utf-8")
 
 
 def test_budget_json_items_of_users_are_fewer_than_of_admins() -> None:

@@ -6,6 +6,7 @@ import asyncio
 from pathlib import Path
 from typing import Any
 
+import gradio as gr
 import pytest
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -20,7 +21,7 @@ from comfy_ui.web.components.html_block import html_block
 from comfy_ui.web.http.handlers import guarded
 from comfy_ui.web.server_choice import ServerChoice
 from comfy_ui.web.services import Services
-from comfy_ui.web.tab import PageContext, PageParts, Tab
+from comfy_ui.web.tab import LoadHandlers, PageContext, PageParts, Tab
 
 
 class CountersTab(Tab):
@@ -105,3 +106,26 @@ def test_tabs_added_class_follows_the_access_rules(tmp_path: Path) -> None:
     ]
     assert shown is False
     assert browser(built_page, access).get("/counters").status_code == 422
+
+
+def test_page_opened_starts_no_event_of_gradio_on_the_server(tmp_path: Path) -> None:
+    built_page, _ = page_in(AccessMode.SHARED, tmp_path)
+
+    async def build() -> Any:
+        return built_page.build().config["dependencies"]
+
+    loads = [one for one in asyncio.run(build()) if "load" in dict(one["targets"]).values()]
+    assert [one["backend_fn"] for one in loads] == [False, False]
+
+
+def test_load_handlers_route_returns_an_update_for_each_output() -> None:
+    async def text(_: Request) -> str:
+        return "<p>ready</p>"
+
+    on_load = LoadHandlers()
+    on_load.add(text, object())
+    on_load.add(lambda _: gr.update(visible=False), object())
+    client = TestClient(Starlette(routes=[on_load.route()]))
+    updates = client.post("/page", json={}).json()
+    assert updates == ["<p>ready</p>", {"__type__": "update", "visible": False}]
+    assert client.post("/page", headers={"sec-fetch-site": "cross-site"}).status_code == 403

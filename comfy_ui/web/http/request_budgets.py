@@ -1,6 +1,7 @@
 """What one request may cost, and how many a caller may have in progress: one table for all routes.
 
-:mod:`.middleware` enforces the table; ``docs/develop/security-model.md`` contains it.
+:mod:`.middleware` enforces the table. ``python -m tests.docs`` writes it into
+``docs/develop/security-model.md``.
 """
 
 from __future__ import annotations
@@ -172,6 +173,10 @@ BUDGETS: Final = (
     _upload("/uploads", 64),
     _upload("/uploads/canvas", 64),
     # The tabs
+    _action("/page"),
+    RequestBudget(
+        "POST", "/create/open", body_bytes=2 * MB, json_items=10_000, per_caller=8, total=200
+    ),
     _action("/create/press"),
     _action("/create/go-on"),
     _action("/create/estimate", per_caller=2, total=16),

@@ -6,6 +6,7 @@ import time
 from typing import Any, Final
 
 import gradio as gr
+from starlette.requests import Request
 
 from ...errors import ComfyHeadlessError, ValidationError
 from ...storage.records import JobError
@@ -93,7 +94,7 @@ class ApiKeysPanel:
             new=new,
         )
 
-    def _show_form(self, request: gr.Request) -> Any:
+    def _show_form(self, request: Request) -> Any:
         self._access.require("see", request)
         try:
             self._access.key_owner(request)
@@ -101,11 +102,11 @@ class ApiKeysPanel:
             return gr.update(visible=False)
         return gr.update(visible=True)
 
-    def _show_admin_rights(self, request: gr.Request) -> Any:
+    def _show_admin_rights(self, request: Request) -> Any:
         self._access.require("see", request)
         return gr.update(visible=self._access.role(request) is Role.ADMIN)
 
-    def _show_spending(self, request: gr.Request) -> Any:
+    def _show_spending(self, request: Request) -> Any:
         self._access.require("see", request)
         return gr.update(visible=self._access.allows("spend", request))
 

@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator
 from typing import Any
 
 import gradio as gr
+from starlette.requests import Request
 
 from ...doctor.doctor_report import DoctorReport, report_on
 from ...doctor.inspect_machine import inspect_machine
@@ -38,7 +39,7 @@ class Checkup:
         quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
         card.check(self._check, outputs=[card], **quiet)
 
-    def _offer(self, request: gr.Request) -> Html:
+    def _offer(self, request: Request) -> Html:
         return checkup_panel() if self._access.allows("see_server", request) else Html("")
 
     async def _check(self, request: gr.Request) -> AsyncGenerator[Html, None]:

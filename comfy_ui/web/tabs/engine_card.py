@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator
 from typing import Any, Final
 
 import gradio as gr
+from starlette.requests import Request
 
 from ...engine.engine_paths import Installation
 from ...engine.planning.install_plan import InstallPlan
@@ -58,7 +59,7 @@ class EngineCard:
         card.halt(self._halt, outputs=[card], **quiet)
         card.abort(self._abort, outputs=[card], **quiet)
 
-    def _offer(self, request: gr.Request) -> Html:
+    def _offer(self, request: Request) -> Html:
         return self._panel() if self._access.allows("set_up_engine", request) else Html("")
 
     async def _follow(self, request: gr.Request) -> AsyncGenerator[Html, None]:

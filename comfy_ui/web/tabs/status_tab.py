@@ -6,6 +6,7 @@ import time
 from typing import Any
 
 import gradio as gr
+from starlette.requests import Request
 from starlette.routing import BaseRoute
 
 from ...errors import ComfyHeadlessError
@@ -96,7 +97,7 @@ class StatusTab(Tab):
             **quiet,
         )
 
-    def _show_to_admins(self, request: gr.Request) -> Any:
+    def _show_to_admins(self, request: Request) -> Any:
         """Show the address form to admins only; the handler refuses others as well."""
         return gr.update(visible=self._access.allows("reconnect", request))
 

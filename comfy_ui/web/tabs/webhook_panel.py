@@ -6,6 +6,7 @@ import time
 from typing import Any, Final
 
 import gradio as gr
+from starlette.requests import Request
 
 from ...errors import ComfyHeadlessError
 from ...storage.records import JobError, WebhookDelivery, WebhookTarget
@@ -73,7 +74,7 @@ class WebhookPanel:
     def _store(self) -> WebhookStore:
         return self._services.jobs.webhooks
 
-    def _show_form(self, request: gr.Request) -> Any:
+    def _show_form(self, request: Request) -> Any:
         self._access.require("see", request)
         return gr.update(visible=self._access.identifies(request))
 

@@ -103,7 +103,7 @@ class WorkflowsTab(Tab):
         opened = await self._open_workflows.open(content, title=title_of(name))
         return _answer(self._opened_report(opened))
 
-    def _show_to_admins(self, request: gr.Request) -> Any:
+    def _show_to_admins(self, request: Request) -> Any:
         """Show the tab to admins only; the handlers refuse other users as well."""
         return gr.update(visible=self._access.allows("open_workflow", request))
 

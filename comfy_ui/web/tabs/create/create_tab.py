@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 import gradio as gr
-from starlette.routing import BaseRoute
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import BaseRoute, Route
 
 from ....errors import ComfyHeadlessError, ValidationError
 from ....features import FEATURES
@@ -15,7 +17,8 @@ from ...components import preset_form
 from ...components.html import Html
 from ...components.html_block import from_page, html_block
 from ...components.templates import error_notice, render
-from ...tab import PageContext, PageParts, Tab
+from ...http.handlers import PRIVATE, body, guarded
+from ...tab import PageContext, PageParts, Tab, fill_on_load
 from .dropped_files import DroppedFiles
 from .enhance_prompt import EnhanceHandler
 from .form_state import FormState
@@ -32,6 +35,8 @@ from .reuse_settings import recall
 from .small_jobs import SmallJobs
 
 __all__ = ["CreateTab"]
+
+_MAX_DRAFT_BYTES: Final = 2 * 2**20
 
 
 class CreateTab(Tab):
@@ -59,6 +64,7 @@ class CreateTab(Tab):
     def routes(self) -> list[BaseRoute]:
         """The routes of the stage, Generate, grids, dropped files, prompt tools and model files."""
         return [
+            Route("/create/open", guarded(self._open, writes=True), methods=["POST"]),
             *self._stage.routes(),
             *self._generate.routes(),
             *grid_routes(self._services, self._access),
@@ -105,13 +111,8 @@ class CreateTab(Tab):
         self._form.components = [chooser, form, prompt, notice]
         quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 
-        parts.blocks.load(  # apart from the others: it waits for the servers
-            self._open,
-            inputs=[slot],
-            outputs=self._form.components,
-            js="() => [window.comfy.current()]",
-            **quiet,
-        )
+        # Apart from the others: it waits for the servers.
+        fill_on_load(parts.blocks, self._form.components, "window.comfy.openForm()")
         parts.on_load.add(self._prompt_tools.bar, words)
         chooser.choose(self._choose, outputs=self._form.components, **quiet)
         stop.click(self._stop, inputs=[slot], js="() => [window.comfy.shownJob()]", **quiet)
@@ -120,7 +121,7 @@ class CreateTab(Tab):
         self._dropped_files.build()
         parts.on_load.add(self._banner, banner)
 
-    def _banner(self, request: gr.Request) -> Html:
+    def _banner(self, request: Request) -> Html:
         """Say that the demo engine is in use, if it is."""
         self._access.require("see", request)
         if not self._services.connection.embedded:
@@ -129,10 +130,13 @@ class CreateTab(Tab):
         can_set_up = self._access.allows("set_up_engine", request)
         return render("status_tab.html", "banner", is_admin=is_admin, can_set_up=can_set_up)
 
-    async def _open(self, text: str, request: gr.Request) -> tuple[Any, ...]:
+    async def _open(self, request: Request) -> Response:
         """Show the form that the page asks for. The page itself restores the prompt."""
-        self._access.require("see", request)
-        draft = FormState.parse(text)
+        user_id = self._access.require("see_own", request)
+        draft = FormState.parse((await body(request, _MAX_DRAFT_BYTES)).decode(errors="replace"))
+        return JSONResponse(await self._opened(draft, user_id), headers=PRIVATE)
+
+    async def _opened(self, draft: FormState, user_id: str) -> tuple[Any, ...]:
         await self._services.connection.wait_checked()
         await self._services.connection.check_online()
         catalog = self._services.catalog
@@ -142,7 +146,6 @@ class CreateTab(Tab):
         except ValidationError as error:
             *updates, _ = self._form.show(catalog.default.preset.id, {})
             return (*updates, error_notice(JobError.of(error)))
-        user_id = self._access.require("see_own", request)
         defaults = await own_defaults(self._services, user_id, preset)
         return self._form.show(preset.id, {**defaults, **draft.values})
 

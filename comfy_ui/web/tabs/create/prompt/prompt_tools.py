@@ -8,7 +8,6 @@ import re
 from pathlib import Path
 from typing import Any, Final
 
-import gradio as gr
 from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
@@ -41,7 +40,7 @@ class PromptTools:
     def _folder(self) -> Path:
         return self._services.settings.data_dir / "styles"
 
-    async def bar(self, request: gr.Request) -> Html:
+    async def bar(self, request: Request) -> Html:
         """Render the bar below the prompt."""
         self._access.require("see", request)
         sees = (
