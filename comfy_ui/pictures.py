@@ -39,7 +39,7 @@ _MAX_SCANS: Final = 100  # encoders write about ten; each costs a pass over all 
 _START_OF_SCAN: Final = b"\xff\xda"
 
 
-def open_picture(content: bytes) -> Image:
+def open_picture(content: bytes, most_pixels: int = MAX_PIXELS) -> Image:
     """Open a user's image without decoding it.
 
     Raises:
@@ -53,7 +53,7 @@ def open_picture(content: bytes) -> Image:
             picture = Image.open(io.BytesIO(content), formats=UPLOAD_FORMATS)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise unusable() from error
-    if picture.width * picture.height > MAX_PIXELS:
+    if picture.width * picture.height > most_pixels:
         raise ValidationError(
             f"{picture.width} × {picture.height} pixels are too many.",
             hint="Make the image smaller first.",

@@ -40,6 +40,30 @@ def test_open_picture_too_many_pixels_are_refused_before_decoding() -> None:
         scaled_down(file.getvalue())
 
 
+def test_scaled_down_more_pixels_than_the_page_sends_are_refused() -> None:
+    with pytest.raises(ValidationError, match="2100 × 2100 pixels"):
+        scaled_down(picture_bytes("PNG", side=2_100), 4 * 1024**2)
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "I;16"])
+def test_scaled_down_every_mode_is_a_small_upright_jpeg(mode: str) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6  # the image lies on its side
+    file = io.BytesIO()
+    kind = "JPEG" if mode == "CMYK" else "PNG"
+    Image.new("L", (2_048, 1_024), 255).convert(mode).save(file, kind, exif=exif)
+    with Image.open(io.BytesIO(scaled_down(file.getvalue()))) as small:
+        assert (small.format, small.mode, small.size) == ("JPEG", "RGB", (512, 1_024))
+        assert not small.getexif()
+
+
+def test_scaled_down_transparent_parts_are_white() -> None:
+    file = io.BytesIO()
+    Image.new("RGBA", (2_000, 2_000), (255, 0, 0, 0)).save(file, "PNG")
+    with Image.open(io.BytesIO(scaled_down(file.getvalue()))) as small:
+        assert small.getpixel((500, 500)) == (255, 255, 255)
+
+
 def test_open_picture_too_many_scans_are_refused() -> None:
     with pytest.raises(ValidationError, match="more than 100 scans"):
         open_picture(many_scans(8_000))

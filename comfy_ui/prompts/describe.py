@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypedDict, Unpack
 
 from ..errors import LanguageModelError
-from ..pictures import open_picture, unusable
+from ..pictures import MAX_PIXELS, open_picture, unusable
 from ._sync import run_sync
 from .draft import EnhancedPrompt
 from .language_models.instructions import description_question
@@ -105,8 +105,12 @@ async def _describe(
     )
 
 
-def scaled_down(image: bytes) -> bytes:
+def scaled_down(image: bytes, most_pixels: int = MAX_PIXELS) -> bytes:
     """Return an image as the model receives it: a small JPEG without metadata.
+
+    Args:
+        image: a PNG, JPEG or WebP file.
+        most_pixels: the limit of its size.
 
     Raises:
         ValidationError: not a PNG, JPEG or WebP file, damaged, or too large.
@@ -114,15 +118,15 @@ def scaled_down(image: bytes) -> bytes:
     from PIL import Image, ImageOps
 
     try:
-        with open_picture(image) as opened:
-            opened.draft("RGB", (_LONGEST_SIDE, _LONGEST_SIDE))
-            upright = ImageOps.exif_transpose(opened)
-            flat = Image.new("RGB", upright.size, "white")
-            with_alpha = upright.convert("RGBA")
-            flat.paste(with_alpha, mask=with_alpha.getchannel("A"))
+        with open_picture(image, most_pixels) as opened:
+            small = opened if opened.mode in {"L", "RGB", "RGBA"} else opened.convert("RGBA")
+            # Before anything else: each further copy of 64 million pixels takes 250 MB.
+            small.thumbnail((_LONGEST_SIDE, _LONGEST_SIDE))
+            with_alpha = ImageOps.exif_transpose(small).convert("RGBA")
     except (OSError, ValueError, SyntaxError) as error:
         raise unusable() from error
-    flat.thumbnail((_LONGEST_SIDE, _LONGEST_SIDE))
+    flat = Image.new("RGB", with_alpha.size, "white")
+    flat.paste(with_alpha, mask=with_alpha.getchannel("A"))
     buffer = io.BytesIO()
     flat.save(buffer, "JPEG", quality=85)
     return buffer.getvalue()

@@ -43,6 +43,7 @@ _TIMEOUT_S: Final = (
 )
 _DRAW_EVERY_S: Final = 0.1
 _MAX_PICTURE: Final = 4_000_000  # characters of a data: URI; the browser sends a small image
+_MAX_PIXELS: Final = 4 * 1024**2  # it sends up to 1024 × 1024; 64 million would take a second
 
 
 class EnhanceHandler:
@@ -132,7 +133,8 @@ class EnhanceHandler:
             user_id = self._access.require("enhance", request)
             self._end(page)
             data = from_page(event)
-            picture = await WORKERS.run(scaled_down, _picture(data.get("picture")), user_id=user_id)
+            content = _picture(data.get("picture"))
+            picture = await WORKERS.run(scaled_down, content, _MAX_PIXELS, user_id=user_id)
             preset = self._services.catalog.entry(FormState.parse(data.get("draft")).preset).preset
             source = await self._source(preset, seeing=True)
             options: DescribeOptions = {
