@@ -147,13 +147,28 @@ class CircuitOpenError(ComfyUIConnectionError):
 
 
 class ServerRejectedError(ComfyHeadlessError):
-    """The server answered with an error status that no other class covers."""
+    """The server answered with an error status that no other class covers.
+
+    ``retry_after_s`` is the wait that the server asked for, if it did.
+    """
 
     def __init__(
-        self, message: str, *, status: int, hint: str = "", retryable: bool | None = None
+        self,
+        message: str,
+        *,
+        status: int,
+        hint: str = "",
+        retryable: bool | None = None,
+        retry_after_s: float | None = None,
     ) -> None:
         super().__init__(message, hint=hint, retryable=retryable)
         self.status = status
+        self.retry_after_s = retry_after_s
+
+    @property
+    def is_full(self) -> bool:
+        """Whether the server takes no more jobs now; a later post may succeed."""
+        return self.status == 429
 
 
 class GenerationError(ComfyHeadlessError):

@@ -55,7 +55,8 @@ class Settings(BaseSettings):
             default=None,
             validation_alias=AliasChoices("comfyui_url", "COMFYUI_URL"),
             description="Address of ComfyUI. Several, separated by commas or spaces, share the "
-            "jobs. Unset: http://localhost:8188 if a server answers there, else the demo engine.",
+            "jobs; #jobs=3 at the end of one says how many it runs at a time. Unset: "
+            "http://localhost:8188 if a server answers there, else the demo engine.",
         ),
     ]
     comfyui_token: SecretStr | None = Field(

@@ -25,9 +25,8 @@ from ..protocol.retry import (
     Failure,
     classify_status,
     classify_transport,
-    parse_retry_after,
 )
-from .transport.request import ApiRequest, ApiResponse, Receiver, rejection
+from .transport.request import ApiRequest, ApiResponse, Receiver, rejection, retry_after_s
 
 T = TypeVar("T")
 
@@ -109,8 +108,11 @@ class Asker:
             raise rejected
         return (yield from _parsed(call, answer))
 
-    def ask(self, call: ApiRequest[T]) -> Flow[T]:
-        """Send one request; retry where that is safe and may help."""
+    def ask(self, call: ApiRequest[T], *, waits_for_room: bool = True) -> Flow[T]:
+        """Send one request; retry where that is safe and may help.
+
+        ``waits_for_room``: False raises a 429 at once, for callers that wait themselves.
+        """
         started, failures = self.clock(), 0
         trouble: Trouble | None = None
         while True:
@@ -125,6 +127,8 @@ class Asker:
                 rejected = None if answer.status in call.accepts else rejection(answer)
                 if rejected is None:
                     return (yield from _parsed(call, answer))
+                if answer.status == 429 and not waits_for_room:
+                    raise rejected
                 trouble = bad_answer(answer, rejected, idempotent=call.repeatable)
             failures += 1
             patience_s = _QUICK_S if trouble.retry_after_s is None else self.timeout_s
@@ -187,9 +191,5 @@ def no_answer(error: ComfyUIConnectionError, *, idempotent: bool) -> Trouble:
 
 def bad_answer(answer: ApiResponse, error: ComfyHeadlessError, *, idempotent: bool) -> Trouble:
     """Classify an answer with an error status."""
-    retry_after = answer.headers.get("retry-after")
-    return Trouble(
-        error,
-        classify_status(answer.status, idempotent=idempotent),
-        parse_retry_after(retry_after, unix_now=time.time()),
-    )
+    failure = classify_status(answer.status, idempotent=idempotent)
+    return Trouble(error, failure, retry_after_s(answer))

@@ -178,6 +178,11 @@ class ComfyClient:
         return self._server.address.base_url
 
     @property
+    def parallel_jobs(self) -> int | None:
+        """How many jobs the server runs at a time, by ``#jobs=`` at the end of its address."""
+        return self._server.address.parallel_jobs
+
+    @property
     def durations(self) -> NodeDurations:
         """How long the server's nodes took; polling alone learns nothing new."""
         return self._durations
@@ -225,7 +230,7 @@ class ComfyClient:
             strict: True: if the server would leave out invalid outputs and run the rest, queue
                 nothing and raise. False: run the rest, with a warning.
             resubmit: whether to post the job again if the server stopped before it answered and
-                does not have the job. The job may be what stops the server.
+                does not have the job, or is full (429). The job may be what stops the server.
 
         Raises:
             ValidationError: a value is unknown, or does not fit.

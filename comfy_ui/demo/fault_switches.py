@@ -35,6 +35,8 @@ class Faults:
     """The delay of ``/object_info``, in seconds."""
     post_delay_s: float = 0.0
     """``POST /prompt`` answers this late, after the job was accepted."""
+    max_jobs: int | None = None
+    """``POST /prompt`` answers 429 with ``Retry-After`` while so many jobs are there."""
     node_s: Mapping[str, float] = field(default_factory=dict)
     """Nodes of these classes take so many seconds longer."""
     written_text: str | None = None

@@ -48,13 +48,15 @@ class JobRequirements:
 class ServerOffer:
     """The node classes and model files of a server; None: not known, it may have everything.
 
-    ``foreign`` counts the jobs there that are not from this queue.
+    ``foreign`` counts the jobs there that are not from this queue. ``parallel_jobs`` is how many
+    the server runs at a time.
     """
 
     online: bool = True
     classes: frozenset[str] | None = None
     models: frozenset[str] | None = None
     foreign: int = 0
+    parallel_jobs: int = 1
 
     def fits(self, needs: JobRequirements) -> bool:
         """Whether the server has all requirements."""
@@ -214,8 +216,10 @@ class ServerPool:
         self, queue: Iterable[Job], busy_s: Mapping[str, float]
     ) -> Iterator[tuple[Job, str, float, float]]:
         """Yield the jobs of the queue, in order: job, worker, start and duration in seconds."""
+        parallel = {name: o.parallel_jobs if o else 1 for name, o in self._offers.items()}
         free_at_s = {
-            name: busy_s.get(name, 0.0) + (offer.foreign * _FOREIGN_S if offer else 0.0)
+            name: (busy_s.get(name, 0.0) + (offer.foreign * _FOREIGN_S if offer else 0.0))
+            / parallel[name]
             for name, offer in self._offers.items()
         }
         loaded = dict(self._loaded)
@@ -230,7 +234,7 @@ class ServerPool:
                 continue
             chosen = min(ends_s, key=ends_s.__getitem__)
             yield job, chosen, free_at_s[chosen], ends_s[chosen] - free_at_s[chosen]
-            free_at_s[chosen] = ends_s[chosen]
+            free_at_s[chosen] += (ends_s[chosen] - free_at_s[chosen]) / parallel[chosen]
             loaded[chosen] = needs.models or loaded.get(chosen, frozenset())
 
     def _candidates(self, job: Job, needs: JobRequirements) -> list[str]:

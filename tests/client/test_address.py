@@ -36,6 +36,7 @@ from comfy_ui.errors import InvalidAddressError
         ("ws://gpu:8188/ws?clientId=1", "http://gpu:8188"),
         ("wss://gpu/comfy/ws", "https://gpu/comfy"),
         ("abc.trycloudflare.com", "https://abc.trycloudflare.com"),
+        ("cloud.comfy.org#jobs=3", "https://cloud.comfy.org"),
         ("cloud.comfy.org", "https://cloud.comfy.org"),
         ("http://comfy_ui:8188", "http://comfy_ui:8188"),
         ("http://host/ü pfad", "http://host/%C3%BC%20pfad"),
@@ -50,7 +51,7 @@ def test_parse_address_pasted_text_returns_base_url(pasted: str, base_url: str) 
     [
         *("", "   ", "http://", "ftp://host", "file:///etc/passwd", "http//host", "a b", "://"),
         *("host:0", "host:99999", "host:abc", "[::1", "[::1]x", "1::2::3", "http://ho st"),
-        "http://a@b@[",
+        *("http://a@b@[", "gpu#jobs=0", "gpu#jobs=65", "gpu#jobs=a"),
     ],
 )
 def test_parse_address_invalid_text_raises_with_hint(pasted: str) -> None:

@@ -159,3 +159,11 @@ def test_offer_of_reads_nodes_and_models_from_object_info() -> None:
     server_offer = offer_of(NodeRegistry(raw))
     assert server_offer.classes == {"Loader", "Newer"}
     assert server_offer.models == {"a.safetensors", "b.gguf"}
+
+
+def test_server_pool_jobs_of_a_server_that_runs_several_at_a_time_start_sooner() -> None:
+    queue = [a_job(cost_s=30.0) for _ in range(4)]
+    pool = ServerPool(["a"])
+    pool.update("a", ServerOffer(parallel_jobs=3))
+    starts_s = [pool.estimates(queue, {"a": 30.0})[job.id].starts_in_s for job in queue]
+    assert starts_s == [10.0, 20.0, 30.0, 40.0]

@@ -30,6 +30,8 @@ SERVER_PATIENCE_S = 0.6
 class SilentOrOffline:
     """A server and a queue for the monitor alone."""
 
+    parallel_jobs = None
+
     def __init__(self, *, silent: bool) -> None:
         self.error = ComfyUIConnectionError("No answer.")
         self.error.silent = silent

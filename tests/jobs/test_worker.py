@@ -7,6 +7,7 @@ import errno
 import threading
 import time
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -491,3 +492,47 @@ async def test_wait_for_work_news_during_a_claim_ends_the_next_wait() -> None:
         await asyncio.sleep(0)
     async with asyncio.timeout(5):
         await worker._wait_for_work()
+
+
+# Servers that run several jobs at a time
+
+
+@pytest.mark.parametrize(("fragment", "held"), [("", 2), ("#jobs=3", 3), ("#jobs=1", 1)])
+async def test_worker_holds_as_many_jobs_at_its_server_as_the_address_says(
+    server: DemoServer, tmp_path: Path, fragment: str, held: int
+) -> None:
+    async with (
+        ComfyWSClient(url=server.url + fragment) as client,
+        open_jobs(client=client, data_dir=tmp_path / "data") as service,
+    ):
+
+        async def count() -> int:
+            snapshot = await client.queue()
+            return len(snapshot.running) + len(snapshot.pending)
+
+        jobs = [await submit_sleepy(service, nonce=n, seconds=60) for n in range(5)]
+        while await count() < held:  # noqa: ASYNC110 -- tests may poll
+            await asyncio.sleep(0.02)
+        await until(service, jobs[0], lambda s: s.phase is Phase.RUNNING)
+        assert await count() == held
+        await service.cancel_all("ann")
+
+
+async def test_job_that_a_full_server_refuses_waits_and_runs_later(
+    server: DemoServer, client: ComfyWSClient, service: JobService
+) -> None:
+    server.faults = replace(server.faults, max_jobs=1)
+    first = await submit_sleepy(service, nonce=1, seconds=60)
+    await until(service, first, lambda s: s.phase is Phase.RUNNING)
+    second = await submit_sleepy(service, nonce=2)
+    waiting = await until(service, second, lambda s: s.error is not None)
+    assert waiting.phase is Phase.QUEUED
+    assert waiting.error is not None
+    assert "1 jobs at a time, by your plan" in waiting.error.message
+    third = await submit_sleepy(service, nonce=3)
+    assert await service.cancel(second.id, "ann")
+    assert (await end_of(service, second)).phase is Phase.CANCELLED
+    await service.cancel(first.id, "ann")
+    end = await end_of(service, third)
+    assert (end.phase, end.error) == (Phase.SUCCEEDED, None)
+    assert len(await client.recent()) == 2, "the second job has never been there"

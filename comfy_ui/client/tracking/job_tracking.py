@@ -100,7 +100,8 @@ class JobTracking:
         )
         for posts_left in reversed(range(_MAX_POSTS)):
             try:
-                submitted = yield from self._asker.ask(call)
+                # Without ``resubmit`` the caller decides when to post again.
+                submitted = yield from self._asker.ask(call, waits_for_room=resubmit)
             except (ComfyUIConnectionError, ServerRejectedError) as error:
                 if not _may_be_queued(error):
                     raise

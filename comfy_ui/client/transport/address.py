@@ -16,6 +16,7 @@ from ...errors import InvalidAddressError
 
 DEFAULT_HOST = "localhost"
 DEFAULT_PORT = 8188
+MAX_PARALLEL_JOBS = 64
 
 _STANDARD_PORTS = {"http": 80, "https": 443}
 # Addresses to listen on, as a server's log prints them; clients cannot connect to them everywhere.
@@ -45,6 +46,8 @@ class Address:
     port: int
     prefix: str = ""
     userinfo: tuple[str, str] | None = field(default=None, repr=False)
+    parallel_jobs: int | None = None
+    """How many jobs the server runs at a time, by ``#jobs=3`` at the end; None: not given."""
 
     @property
     def origin(self) -> str:
@@ -81,11 +84,16 @@ def parse_address(text: str, *, default_port: int = DEFAULT_PORT) -> Address:
             a browser, unless this differs from 8188.
 
     Raises:
-        InvalidAddressError: it has no host, or names another kind of server.
+        InvalidAddressError: it has no host, names another kind of server, or its number of jobs
+            is out of range.
+
+    >>> parse_address("https://cloud.comfy.org#jobs=3").parallel_jobs
+    3
     """
     pasted = text.strip().strip("<>\"'`").replace("\\", "/")
     if not pasted:
         raise InvalidAddressError("The address is empty.")
+    pasted, _, fragment = pasted.partition("#")
     scheme, rest = _split_scheme(pasted, text)
     netloc, path = _split_path(rest, text)
     userinfo, netloc = _split_userinfo(netloc)
@@ -97,7 +105,7 @@ def parse_address(text: str, *, default_port: int = DEFAULT_PORT) -> Address:
         fallback = _STANDARD_PORTS["https"] if scheme == "https" else default_port
     else:
         fallback = _STANDARD_PORTS[scheme] if default_port == DEFAULT_PORT else default_port
-    return Address(scheme, host, port or fallback, path, userinfo)
+    return Address(scheme, host, port or fallback, path, userinfo, _parallel_jobs(fragment))
 
 
 def _split_scheme(pasted: str, text: str) -> tuple[Literal["http", "https"] | None, str]:
@@ -109,6 +117,19 @@ def _split_scheme(pasted: str, text: str) -> tuple[Literal["http", "https"] | No
             f"'{_shown(text)}' is a {match[1].lower()} address; ComfyUI speaks http or https."
         )
     return None, pasted.lstrip("/")
+
+
+def _parallel_jobs(fragment: str) -> int | None:
+    name, _, number = fragment.partition("=")
+    if name != "jobs":  # as copied from a browser
+        return None
+    jobs = int(number) if number.isascii() and number.isdigit() and len(number) < 3 else 0
+    if not 1 <= jobs <= MAX_PARALLEL_JOBS:
+        raise InvalidAddressError(
+            f"'#{_shown(fragment)}' must be a number of jobs from 1 to {MAX_PARALLEL_JOBS}.",
+            hint="As in https://cloud.comfy.org#jobs=3.",
+        )
+    return jobs
 
 
 def _split_path(rest: str, text: str) -> tuple[str, str]:

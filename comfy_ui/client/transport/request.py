@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from html import unescape
@@ -22,6 +23,7 @@ from ...errors import (
     ServerRejectedError,
 )
 from ...logging import redact
+from ...protocol.retry import parse_retry_after
 
 T = TypeVar("T")
 
@@ -202,6 +204,7 @@ def rejection(answer: ApiResponse) -> ComfyHeadlessError | None:
             status=status,
             hint="Wait a moment, then try again.",
             retryable=True,
+            retry_after_s=retry_after_s(answer),
         )
     if status in (502, 503, 504):
         return ComfyUIConnectionError(
@@ -219,6 +222,11 @@ def rejection(answer: ApiResponse) -> ComfyHeadlessError | None:
         status=status,
         hint="See ComfyUI's own log." if status >= 500 else "",
     )
+
+
+def retry_after_s(answer: ApiResponse) -> float | None:
+    """The seconds that the server asks to wait; None if it does not."""
+    return parse_retry_after(answer.headers.get("retry-after"), unix_now=time.time())
 
 
 def _redirected(answer: ApiResponse) -> ComfyHeadlessError:

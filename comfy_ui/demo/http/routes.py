@@ -164,6 +164,10 @@ class _Routes:
 
     async def post_prompt(self, request: web.Request) -> web.Response:
         body = await request.json()
+        max_jobs = self.engine.faults.max_jobs
+        if max_jobs is not None and self.engine.queue.remaining() >= max_jobs:
+            full = {"error": {"message": f"{max_jobs} jobs at a time, by your plan"}}
+            return web.json_response(full, status=429, headers={"Retry-After": "1"})
         try:
             accepted = self.engine.accept(body)
         except RefusedError as refused:

@@ -13,6 +13,7 @@ from ...protocol.retry import Backoff
 from ...storage.records import Job
 from ..queue import Handover
 
+_MAX_PAUSE_S: Final = 300.0
 _BACKOFF: Final = Backoff(base_s=0.5, cap_s=10.0, attempts=None)
 
 
@@ -102,11 +103,12 @@ class ActiveJob:
         """Reset the backoff."""
         self._failures = 0
 
-    async def pause(self) -> None:
+    async def pause(self, *, at_least_s: float = 0.0) -> None:
         """Wait before the next attempt; the wait ends if the job is cancelled or taken back."""
         self._failures += 1
         # At least half of the ceiling: the server is offline, so an immediate retry is pointless.
         seconds = _BACKOFF.delay_s(self._failures, jitter=random.uniform(0.5, 1.0)) or 0.0
+        seconds = max(seconds, min(at_least_s, _MAX_PAUSE_S))
         if self.stop.is_set():
             await asyncio.sleep(seconds)
         else:

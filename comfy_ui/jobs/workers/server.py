@@ -30,13 +30,15 @@ class Server:
     """A ComfyUI server that runs jobs.
 
     ``name`` is stored with each job. It is a hash of the address, so that it stays the same when
-    the list of servers changes and does not reveal the address to users. ``online`` is the result
+    the list of servers changes and does not reveal the address to users. ``parallel_jobs`` is how
+    many jobs it runs at a time; None: one. ``online`` is the result
     of the last check, and True before the first.
     """
 
     def __init__(self, client: ComfyWSClient) -> None:
         self.client = client
         self.name = hashlib.sha256(client.url.encode()).hexdigest()[:12]
+        self.parallel_jobs = client.parallel_jobs
         self.online = True
         self._health = HealthTracker(client.url)
         self._object_info: tuple[NodeRegistry | None, float] = (None, 0.0)  # and when it was read

@@ -52,7 +52,7 @@ class ServerMonitor:
         self._server = server
         self._patience_s = patience_s
         self._own_prompt_ids = own_prompt_ids
-        self._offer = ServerOffer(online=False)
+        self._offer = ServerOffer(online=False, parallel_jobs=server.parallel_jobs or 1)
         self._registry: NodeRegistry | None = None  # the source of the offer
         self._registry_task: asyncio.Task[None] | None = None
         self._offline_since: float | None = None

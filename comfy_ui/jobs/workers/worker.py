@@ -57,6 +57,8 @@ _STARTED: Final = frozenset({Phase.LOADING, Phase.RUNNING, Phase.SAVING})
 class Worker:
     """Keeps up to ``concurrency`` jobs at one server: one runs, the others stand ready.
 
+    A server that runs several at a time, and may refuse more, gets exactly as many.
+
     :meth:`run` continues until it is cancelled. Jobs then stay at the server, and the next process
     resumes them.
 
@@ -94,7 +96,7 @@ class Worker:
             find_source=find_source,
         )
         self._uploads = uploads
-        self._concurrency = concurrency
+        self._concurrency = server.parallel_jobs or concurrency
         self._active: dict[str, ActiveJob] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._work: asyncio.Task[None] | None = None  # waits for work until there is some
@@ -105,7 +107,9 @@ class Worker:
     async def run(self) -> None:
         """Run jobs until cancelled."""
         if self._monitor is None:
-            await self._queue.announce(self._server.name, ServerOffer())
+            await self._queue.announce(
+                self._server.name, ServerOffer(parallel_jobs=self._server.parallel_jobs or 1)
+            )
         else:
             _ = self._spawn(self._monitor.run(self._leave_server))
         _ = self._spawn(self._watch_progress())
@@ -287,6 +291,9 @@ class Worker:
                 await self._move_job(active, "refused")  # another may have the missing nodes
                 raise
             except (ComfyUIConnectionError, ServerRejectedError) as error:
+                if isinstance(error, ServerRejectedError) and error.is_full:
+                    await self._wait_for_room(active, error)
+                    continue
                 if active.job.status is JobStatus.CLAIMED:
                     if not active.may_be_at_server:
                         await self._move_job(active, "unheard")
@@ -477,6 +484,14 @@ class Worker:
         report = JobReport(job_id=active.job.id, phase=Phase.RECONNECTING, error=JobError.of(error))
         await self._queue.publish(self._server.name, report)
         await active.pause()
+
+    async def _wait_for_room(self, active: ActiveJob, error: ServerRejectedError) -> None:
+        """Wait until a server that has refused a job or a poll may accept it."""
+        if active.job.status is JobStatus.CLAIMED:  # it was refused, so it is not there
+            active.may_be_at_server = active.resumed or active.unanswered
+            report = JobReport(job_id=active.job.id, error=JobError.of(error))
+            await self._queue.publish(self._server.name, report)
+        await active.pause(at_least_s=error.retry_after_s or 0.0)
 
     async def _report_status(
         self, active: ActiveJob, *, status: JobStatus, outputs: Outputs | None = None
