@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import gzip
 import json
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -45,6 +46,21 @@ def pytest_configure(config: pytest.Config) -> None:
     slow_too = os.environ.get("CI") == "true" or not _is_whole_suite(config)
     if slow_too and config.option.markexpr == QUICK:
         config.option.markexpr = ALL_BUT_LIVE
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Import modules and make tests of them without the garbage collector.
+
+    It would search them again and again, a third of the time of every worker, for garbage that they
+    are not: they stay to the end. Frozen, they are not searched later either.
+    """
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 @pytest.hookimpl(tryfirst=True)
