@@ -110,6 +110,10 @@ class ServerPool:
         self._offers[worker] = offer
         return changed
 
+    def remove(self, worker: str) -> None:
+        """Forget a worker that will not come back."""
+        self._offers.pop(worker, None)
+
     def assign(self, worker: str, job: Job) -> None:
         """Record that a worker got a job, whose models its server has loaded from now on."""
         self._loaded[worker] = self._needs_of(job).models or self._loaded.get(worker, frozenset())
@@ -117,6 +121,10 @@ class ServerPool:
     def exclude(self, worker: str, job_id: str) -> None:
         """Never assign a job to this worker again."""
         self._excluded.setdefault(job_id, set()).add(worker)
+
+    def exclude_only(self, workers: Iterable[str], job_id: str) -> None:
+        """Never assign a job to these workers, and to any other one again."""
+        self._excluded[job_id] = {*workers}
 
     def allow(self, worker: str, job_id: str) -> None:
         """Undo :meth:`exclude`."""

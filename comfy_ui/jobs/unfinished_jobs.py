@@ -35,7 +35,7 @@ _POSITIONS_REST: Final = 9
 
 
 class UnfinishedJobs:
-    """What :class:`.local_queue.LocalQueue` answers without asking the store.
+    """What a queue answers without asking its store.
 
     ``workers`` names the workers that will announce themselves, ``durations`` is what is learned
     of their servers.

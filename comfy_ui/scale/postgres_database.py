@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -23,13 +24,13 @@ logger = logging.getLogger(__name__)
 _ONE_APP: Final = 0x636F6D66_75690002  # the advisory lock of the only app on a database
 _OPEN_S: Final = 30.0
 _RECONNECT_S: Final = 5.0
-_CONNECT: Final[Mapping[str, Any]] = {
-    "row_factory": dict_row,
+CONNECT: Final[Mapping[str, Any]] = {
     "connect_timeout": 10,
     "keepalives_idle": 10,
     "keepalives_interval": 5,
     "keepalives_count": 3,
 }
+"""Parameters of every connection: one whose host is gone ends within half a minute."""
 _REPEATABLE: Final = (
     psycopg.errors.DeadlockDetected,
     psycopg.errors.SerializationFailure,
@@ -50,14 +51,14 @@ class PostgresDatabase:
     def __init__(
         self, url: str, *, exclusive: bool, connections: int = 8, wait_s: float = 10.0
     ) -> None:
-        self._url = url
+        self.url = url
         self._exclusive = exclusive
         self._wait_s = wait_s
         self._refusal: StorageError | None = None
         self._pool = AsyncConnectionPool(
             url,
             connection_class=psycopg.AsyncConnection[DictRow],
-            kwargs=dict(_CONNECT),
+            kwargs={**CONNECT, "row_factory": dict_row},
             min_size=1,
             max_size=1 if exclusive else connections,
             open=False,
@@ -76,7 +77,7 @@ class PostgresDatabase:
         """
         try:
             async with await psycopg.AsyncConnection[DictRow].connect(
-                self._url, **_CONNECT
+                self.url, row_factory=dict_row, **CONNECT
             ) as connection:
                 await self._configure(connection)
                 await connection.execute("SELECT pg_advisory_unlock_all()")
@@ -116,6 +117,7 @@ class PostgresDatabase:
                 async with self._pool.connection() as connection, connection.cursor() as cursor:
                     return await call(cursor)
             except (PoolTimeout, PoolClosed) as error:
+                _raise_if_cancelled()
                 raise self._unavailable(error) from error
             except (psycopg.DataError, UnicodeEncodeError) as error:
                 raise ValidationError(
@@ -123,6 +125,7 @@ class PostgresDatabase:
                     hint="Remove invalid characters and numbers beyond 64 bits.",
                 ) from error
             except psycopg.Error as error:
+                _raise_if_cancelled()
                 lost = connection is not None and connection.closed
                 if not (lost or isinstance(error, _REPEATABLE)) or time.monotonic() > deadline:
                     raise StorageError(
@@ -184,3 +187,10 @@ class PostgresDatabase:
             self._refusal = error
             raise
         self._refusal = None
+
+
+def _raise_if_cancelled() -> None:
+    """Raise CancelledError if the caller was cancelled: psycopg may raise its own error instead."""
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError

@@ -95,19 +95,9 @@ class PostgresJobStore:
     async def add(
         self, job: Job, *, replaces: str | None = None, cost_s: float | None = None
     ) -> Job:
-        async def write(cursor: Cursor) -> Job:
-            seconds = cost_s
-            if seconds is None:
-                seconds = job.work * await _seconds_per_work(cursor, job.preset)
-            estimated = fast_replace(job, cost_s=seconds)
-            await cursor.execute(_INSERT_JOB, jobs_table.new_values(estimated))
-            if not cursor.rowcount:
-                return await _get(cursor, job.id, job.user_id) or estimated
-            if replaces is not None:
-                await cursor.execute("DELETE FROM jobs WHERE id = %s", (replaces,))
-            return estimated
-
-        return await self._database.run(write)
+        return await self._database.run(
+            lambda cursor: add_job(cursor, job, replaces=replaces, cost_s=cost_s)
+        )
 
     async def save(self, job: Job) -> None:
         await self._database.execute(_UPDATE_JOB, _update_values(job))
@@ -135,17 +125,13 @@ class PostgresJobStore:
         return frozenset(row["user_id"] for row in rows)
 
     async def save_paused(self, user_id: str, *, paused: bool) -> None:
-        if paused:
-            statement = "INSERT INTO pauses (user_id) VALUES (%s) ON CONFLICT DO NOTHING"
-        else:
-            statement = "DELETE FROM pauses WHERE user_id = %s"
-        await self._database.execute(statement, (user_id,))
+        await self._database.run(lambda cursor: save_paused(cursor, user_id, paused=paused))
 
     async def finish(self, job: Job, files: Sequence[StoredFile]) -> tuple[LibraryItem, ...]:
         async def write(cursor: Cursor) -> tuple[LibraryItem, ...]:
-            await _lock_items(cursor, job.user_id)
+            await lock_items(cursor, job.user_id)
             await cursor.execute(_UPDATE_JOB, _update_values(job))
-            await _insert_newest(cursor, job, files)
+            await insert_newest(cursor, job, files)
             return await self._items_of(cursor, job.id)
 
         return await self._database.run(write)
@@ -206,7 +192,7 @@ class PostgresJobStore:
 
     async def add_imported(self, job: Job, file: StoredFile) -> bool:
         async def write(cursor: Cursor) -> bool:
-            await _lock_items(cursor, job.user_id)
+            await lock_items(cursor, job.user_id)
             await cursor.execute(
                 "SELECT id, deleted_at FROM items WHERE path = %s AND user_id = %s"
                 " ORDER BY deleted_at IS NOT NULL LIMIT 1",
@@ -283,10 +269,10 @@ class PostgresJobStore:
         async def write(cursor: Cursor) -> None:
             if sheet is not None:
                 job, file = sheet
-                await _lock_items(cursor, job.user_id)
+                await lock_items(cursor, job.user_id)
                 await cursor.execute(_INSERT_JOB, jobs_table.new_values(job))
                 await cursor.execute(_UPDATE_JOB, _update_values(job))
-                await _insert_newest(cursor, job, [file])
+                await insert_newest(cursor, job, [file])
             await cursor.execute("UPDATE grids SET done = true WHERE id = %s", (grid.id,))
 
         await self._database.run(write)
@@ -318,25 +304,65 @@ class PostgresJobStore:
         return [jobs_table.job_of(row) for row in rows]
 
     async def paused_groups(self) -> frozenset[str]:
-        rows = await self._database.fetch("SELECT id FROM grids WHERE paused")
-        return frozenset(row["id"] for row in rows)
+        rows = await self._database.fetch("SELECT group_id FROM paused_groups")
+        return frozenset(row["group_id"] for row in rows)
 
     async def save_group_paused(self, group_id: str, *, paused: bool) -> None:
-        await self._database.execute(
-            "UPDATE grids SET paused = %s WHERE id = %s", (paused, group_id)
-        )
+        await self._database.run(lambda cursor: save_group_paused(cursor, group_id, paused=paused))
 
     async def _items_of(self, cursor: Cursor, job_id: str) -> tuple[LibraryItem, ...]:
-        await cursor.execute(
-            f"{SELECT_ITEMS} WHERE job_id = %s AND deleted_at IS NULL ORDER BY items.id DESC",
-            (job_id,),
-        )
-        return tuple(items_table.item_of(row, self._folder) for row in await cursor.fetchall())
+        items = await items_of_jobs(cursor, [job_id], self._folder)
+        return tuple(items.get(job_id, ()))
+
+
+async def add_job(cursor: Cursor, job: Job, *, replaces: str | None, cost_s: float | None) -> Job:
+    """Store a waiting job, as :meth:`.JobStore.add`."""
+    if cost_s is None:
+        cost_s = job.work * await _seconds_per_work(cursor, job.preset)
+    estimated = fast_replace(job, cost_s=cost_s)
+    await cursor.execute(_INSERT_JOB, jobs_table.new_values(estimated))
+    if not cursor.rowcount:
+        return await _get(cursor, job.id, job.user_id) or estimated
+    if replaces is not None:
+        await cursor.execute("DELETE FROM jobs WHERE id = %s", (replaces,))
+    return estimated
+
+
+async def save_paused(cursor: Cursor, user_id: str, *, paused: bool) -> None:
+    if paused:
+        statement = "INSERT INTO pauses (user_id) VALUES (%s) ON CONFLICT DO NOTHING"
+    else:
+        statement = "DELETE FROM pauses WHERE user_id = %s"
+    await cursor.execute(statement, (user_id,))
+
+
+async def save_group_paused(cursor: Cursor, group_id: str, *, paused: bool) -> None:
+    if paused:
+        statement = "INSERT INTO paused_groups (group_id) VALUES (%s) ON CONFLICT DO NOTHING"
+    else:
+        statement = "DELETE FROM paused_groups WHERE group_id = %s"
+    await cursor.execute(statement, (group_id,))
+    # A group without a grid has no such row; those with one are shown by it.
+    await cursor.execute("UPDATE grids SET paused = %s WHERE id = %s", (paused, group_id))
 
 
 def _update_values(job: Job) -> tuple[object, ...]:
     has_texts = bool(job.outputs and job.outputs.texts)
     return *jobs_table.changing_values(job), has_texts, job.id
+
+
+async def items_of_jobs(
+    cursor: Cursor, job_ids: Sequence[str], folder: Path
+) -> dict[str, list[LibraryItem]]:
+    """Return the results of some jobs, by job id, in order."""
+    items: dict[str, list[LibraryItem]] = {}
+    await cursor.execute(
+        f"{SELECT_ITEMS} WHERE job_id = ANY(%s) AND deleted_at IS NULL ORDER BY items.id DESC",
+        ([*job_ids],),
+    )
+    for row in await cursor.fetchall():
+        items.setdefault(row["job_id"], []).append(items_table.item_of(row, folder))
+    return items
 
 
 async def _get(cursor: Cursor, job_id: str, user_id: str) -> Job | None:
@@ -357,12 +383,12 @@ async def _seconds_per_work(cursor: Cursor, preset: str) -> float:
     return max(row["seconds"] / row["work"], 1e-3) if row and row["work"] else 1.0
 
 
-async def _lock_items(cursor: Cursor, user_id: str) -> None:
+async def lock_items(cursor: Cursor, user_id: str) -> None:
     """Let one transaction at a time add results of a user, so that their ids follow each other."""
     await cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", (user_id,))
 
 
-async def _insert_newest(cursor: Cursor, job: Job, files: Sequence[StoredFile]) -> None:
+async def insert_newest(cursor: Cursor, job: Job, files: Sequence[StoredFile]) -> None:
     """Insert results that become the user's newest, even if a clock was set back."""
     if not files:
         return

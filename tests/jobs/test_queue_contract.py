@@ -20,6 +20,7 @@ from comfy_ui.jobs.queue import Handover, JobQueue, JobReport
 from comfy_ui.protocol.outputs import OutputFile, Outputs
 from comfy_ui.protocol.progress import Progress
 from comfy_ui.scale.postgres_database import PostgresDatabase
+from comfy_ui.scale.postgres_job_queue import PostgresJobQueue
 from comfy_ui.scale.postgres_job_store import PostgresJobStore
 from comfy_ui.storage.records import EVERYONE, Job, JobError, JobStatus, Phase, StoredFile
 from tests.jobs import support
@@ -77,21 +78,31 @@ async def _open_with_postgres_store(
     queue.close()
 
 
+@asynccontextmanager
+async def _open_shared(folder: Path, *, waiting_limit: int = 100) -> AsyncIterator[JobQueue]:
+    database = _POSTGRES_DATABASES[folder]
+    queue = PostgresJobQueue(database, folder, waiting_limit=waiting_limit)
+    await queue.open()
+    yield queue
+    await queue.aclose()
+
+
 OPENERS: dict[str, Opener] = {
     "local queue, SQLite store": support.open_queue,
     "local queue, memory store": _open_with_memory_store,
     "local queue, PostgreSQL store": _open_with_postgres_store,
+    "shared queue": _open_shared,
 }
 
 
 @pytest.fixture(params=OPENERS.values(), ids=[*OPENERS])
 async def open_queue(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Opener]:
     opener: Opener = request.param
-    if opener is not _open_with_postgres_store:
+    if opener not in (_open_with_postgres_store, _open_shared):
         yield opener
         return
     request.getfixturevalue("postgres")
-    async with new_app_database(exclusive=True) as database:
+    async with new_app_database(exclusive=opener is _open_with_postgres_store) as database:
         _POSTGRES_DATABASES[tmp_path] = database
         yield opener
         del _POSTGRES_DATABASES[tmp_path]

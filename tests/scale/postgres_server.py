@@ -20,7 +20,9 @@ from comfy_ui.scale.postgres_database import PostgresDatabase
 from comfy_ui.scale.postgres_migrations import read_migrations
 
 DEBIAN_USER = "postgres"  # the server refuses to run as root
-TABLES = re.findall(r"CREATE TABLE (\w+)", "".join(m.script for m in read_migrations()))
+TABLES = re.findall(
+    r"CREATE (?:UNLOGGED )?TABLE (\w+)", "".join(m.script for m in read_migrations())
+)
 FAST = "-c fsync=off -c full_page_writes=off"  # a commit survives the server, not the machine
 
 _running: list[PostgresServer] = []

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any, Final
 
+from ...protocol._replace import fast_replace
 from ...protocol.outputs import OutputFile, Outputs
 from ..records import ACTIVE, Job, JobError, JobStatus, WebhookTarget
 from .row import Row
@@ -271,8 +272,6 @@ def job_of(row: Row) -> Job:
         prompt=row["prompt"],
         seed=None if row["seed"] is None else int(row["seed"]),
         graph=json.loads(row["graph"]),
-        status=JobStatus(row["status"]),
-        rank=row["rank"],
         work=row["work"],
         cost_s=row["cost_s"],
         created_at=row["created_at"],
@@ -281,15 +280,28 @@ def job_of(row: Row) -> Job:
         group_id=row["group_id"],
         key_id=row["key_id"],
         may_spend=bool(row["may_spend"]),
-        started_at=row["started_at"],
-        finished_at=row["finished_at"],
-        prompt_id=row["prompt_id"],
-        server=row["server"],
-        cancel_requested=bool(row["cancel_requested"]),
-        server_deaths=row["server_deaths"],
-        outputs=_outputs(json.loads(row["outputs"])) if row["outputs"] else None,
-        error=JobError(**json.loads(row["error"])) if row["error"] else None,
+        **_changing_fields(row),
     )
+
+
+def changed_job(job: Job, row: Row) -> Job:
+    """Return a job with the values of :data:`CHANGING_COLUMNS` in a row of the table."""
+    return fast_replace(job, **_changing_fields(row))
+
+
+def _changing_fields(row: Row) -> dict[str, Any]:
+    return {
+        "status": JobStatus(row["status"]),
+        "rank": row["rank"],
+        "server": row["server"],
+        "prompt_id": row["prompt_id"],
+        "cancel_requested": bool(row["cancel_requested"]),
+        "server_deaths": row["server_deaths"],
+        "started_at": row["started_at"],
+        "finished_at": row["finished_at"],
+        "outputs": _outputs(json.loads(row["outputs"])) if row["outputs"] else None,
+        "error": JobError(**json.loads(row["error"])) if row["error"] else None,
+    }
 
 
 def _outputs_json(outputs: Outputs) -> str:

@@ -1,0 +1,766 @@
+"""The job queue that several processes share, in a PostgreSQL database."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import logging
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping, Sequence
+from contextlib import suppress
+from itertools import chain
+from pathlib import Path
+from types import MappingProxyType
+from typing import Final, TypeVar
+
+from ..errors import StorageError
+from ..jobs import queue_rules
+from ..jobs.fair_queue import FairQueueClock
+from ..jobs.placement import JobEstimate, ServerOffer
+from ..jobs.queue import Handover, JobReport, ReturnReason
+from ..jobs.unfinished_jobs import UnfinishedJobs
+from ..jobs.updates import last_snapshot
+from ..protocol._replace import fast_replace
+from ..protocol.durations import NodeDurations
+from ..storage.records import (
+    EVERYONE,
+    Job,
+    JobStatus,
+    QueueCounts,
+    QueueView,
+    Snapshot,
+    StoredFile,
+)
+from ..storage.tables import jobs_table
+from ..storage.uncancellable import uncancellable
+from .postgres_database import Cursor, PostgresDatabase
+from .postgres_job_store import (
+    PostgresJobStore,
+    add_job,
+    insert_newest,
+    lock_items,
+    save_group_paused,
+    save_paused,
+)
+from .queue_listener import QueueListener
+from .queue_mirror import FORGET_S, Changes, QueueMirror
+from .worker_lease import WorkerLease
+
+R = TypeVar("R")
+
+logger = logging.getLogger(__name__)
+
+WORK: Final = "comfy_ui_work"
+"""The channel of news for workers; the payload names one, or is empty for all."""
+JOBS: Final = "comfy_ui_jobs"
+"""The channel of changes that pages show."""
+_POLL_S: Final = 5.0  # notifications may be lost
+_REFRESH_S: Final = 0.05  # between two reads of what has changed
+_RETRY_S: Final = 1.0
+_SAVE_S: Final = 0.25  # a job that ends sooner costs two writes less
+_HEARTBEAT_S: Final = 8.0
+_HOLD_S: Final = 15.0  # longer than a worker may take to return a job
+_CLEAN_S: Final = 600.0  # how long removed jobs are known
+
+_LOCK_ORDER: Final = "SELECT FROM queue_clock FOR UPDATE"
+_NEW_CLOCK: Final = (
+    "INSERT INTO queue_clock (virtual_s, finish_s) VALUES (%s, %s) ON CONFLICT DO NOTHING"
+)
+_SAVE_CLOCK: Final = "UPDATE queue_clock SET virtual_s = %s, finish_s = %s"
+_CLAIM: Final = """UPDATE jobs SET status = 'claimed', server = %s, prompt_id = %s, token = %s,
+    start_tag = %s, finish_tag = %s, withdraw = false WHERE id = %s"""
+_LOCK_CLAIMS: Final = (
+    "SELECT id FROM jobs WHERE id = ANY(%s) AND status = 'waiting' FOR UPDATE SKIP LOCKED"
+)
+_RESUME: Final = """WITH resumed AS (SELECT id, server AS previous FROM jobs WHERE id = ANY(%(ids)s)
+    OR %(is_new)s AND status = 'unfetched'
+        AND (server = %(worker)s OR server NOT IN (SELECT name FROM workers))
+    FOR UPDATE)
+UPDATE jobs SET server = %(worker)s, token = %(token)s, withdraw = false,
+    status = CASE status WHEN 'unfetched' THEN 'fetching' ELSE status END,
+    finished_at = NULL, error = NULL
+FROM resumed WHERE jobs.id = resumed.id
+    AND status IN ('claimed', 'sent', 'fetching', 'unfetched')
+RETURNING jobs.*, resumed.previous"""
+_RETURN: Final = """UPDATE jobs SET status = 'waiting', server = NULL, prompt_id = NULL, token = 0,
+    withdraw = false, started_at = NULL, server_deaths = %s, avoids = coalesce(%s, avoids)
+    WHERE id = %s"""
+_ADD_COPY: Final = """INSERT INTO copies (prompt_id, job_id, server, there)
+    VALUES (%s, %s, %s, %s) ON CONFLICT (prompt_id) DO UPDATE SET there = excluded.there"""
+# Only what the worker decides: others change the rank and request the end of a job meanwhile.
+_REPORT: Final = """UPDATE jobs SET status = %s, prompt_id = %s, started_at = %s,
+    rank = coalesce(%s, rank), outputs = %s, has_texts = %s, error = %s, finished_at = %s,
+    server = %s, withdraw = withdraw AND %s::float8 IS NULL
+    WHERE id = %s AND server = %s AND token = %s AND finished_at IS NULL"""
+
+
+class PostgresJobQueue:
+    """The :class:`~comfy_ui.jobs.queue.JobQueue` that the processes of a database share.
+
+    Each process has a copy of the unfinished jobs (:class:`.QueueMirror`), to which the rules of
+    :mod:`..jobs.queue_rules` apply as to those of the local queue. What changes the order of jobs
+    is decided in a transaction that locks the clock of the fair queue and brings the copy up to
+    date first. A report changes a job only while the worker's token is that of the job.
+
+    Args:
+        folder: the data folder, which the paths of results are relative to.
+        follows: whether this process has pages; one that only works needs no news of other jobs.
+        durations: what is learned of the servers of this process.
+        lease_wait_s: how long to wait for the lock of an ending worker.
+    """
+
+    def __init__(
+        self,
+        database: PostgresDatabase,
+        folder: Path,
+        *,
+        waiting_limit: int,
+        follows: bool = True,
+        durations: Mapping[str, NodeDurations] = MappingProxyType({}),
+        now: Callable[[], float] = time.time,
+        lease_wait_s: float = 10.0,
+    ) -> None:
+        self._database = database
+        self._store = PostgresJobStore(database, folder)
+        self._waiting_limit = waiting_limit
+        self._lease_wait_s = lease_wait_s
+        self._leases: dict[str, WorkerLease] = {}
+        self._unfinished = UnfinishedJobs((), now, durations)
+        self._mirror = QueueMirror(self._unfinished, folder, own_workers=self._leases)
+        self._lock = asyncio.Lock()  # one reader of the changes at a time
+        self._work: dict[str, asyncio.Event] = {}  # by worker: claim() may have news
+        self._announced: dict[str, ServerOffer] = {}  # as far as it is stored
+        self._beats: dict[str, float] = {}  # by worker: when the lease was renewed
+        self._claims_held = False
+        self._news = asyncio.Event()
+        self._closed = False
+        self._reload = False
+        self._read_at = 0.0
+        self._tasks: list[asyncio.Task[None]] = []
+        self._unsaved = self._mirror.unsaved
+        self._new_ranks: dict[str, float] = {}  # of begun jobs
+        self._listener = QueueListener(
+            database,
+            (WORK, JOBS) if follows else (WORK,),
+            on_news=self._on_news,
+            on_connect=self._on_connect,
+        )
+
+    async def open(self) -> None:
+        """Read the unfinished jobs and listen for changes.
+
+        Raises:
+            StorageError: the database does not answer.
+        """
+        tags = await self._store.fair_queue_tags()
+        await self._database.execute(_NEW_CLOCK, (tags[0], json.dumps(tags[1])))
+        await self._load()
+        await self._database.run(self._mirror.read_loaded)
+        self._listener.open()
+        self._tasks = [
+            asyncio.create_task(self._keep_refreshing(), name="queue changes"),
+            asyncio.create_task(self._keep_saving(), name="queue reports"),
+        ]
+
+    async def aclose(self) -> None:
+        """End the followers, and give the leases back. Jobs stay at their servers."""
+        self._closed = True  # a cancellation may be lost in a call of the database
+        self._news.set()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._listener.aclose()
+        with suppress(StorageError):
+            await self._save_reports()
+        self._unfinished.close()
+        for lease in self._leases.values():
+            await lease.release()
+
+    # Changes of other processes
+
+    def _on_news(self, channel: str, payload: str) -> None:
+        if channel == JOBS:
+            self._news.set()
+        for worker, work in self._work.items():
+            if channel == WORK and payload in ("", worker):
+                work.set()
+
+    def _on_connect(self) -> None:
+        self._reload = True
+        self._news.set()
+
+    async def _keep_refreshing(self) -> None:
+        while not self._closed:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_POLL_S):
+                    await self._news.wait()
+            self._news.clear()
+            try:
+                await self._refresh()
+            except StorageError as error:
+                logger.warning("The queue cannot be read: %s", error)
+                self._reload = True
+                self._news.set()
+                await asyncio.sleep(_RETRY_S)
+            await asyncio.sleep(_REFRESH_S)
+
+    async def _refresh(self) -> None:
+        if self._reload or time.time() - self._read_at > _CLEAN_S / 2:
+            self._reload = False
+            await self._load()
+            return
+        self._read_at = time.time()
+        async with self._lock:
+            self._mirror.apply(await self._database.run(self._mirror.read))
+
+    async def _load(self) -> None:
+        self._read_at = time.time()
+        async with self._lock:
+            self._mirror.apply(await self._database.run(self._mirror.load))
+
+    async def _change(self, decide: Callable[[Cursor], Awaitable[R]]) -> R:
+        """Run ``decide`` in a transaction that alone changes the order, on an exact copy."""
+
+        async def write(cursor: Cursor) -> tuple[R, Changes]:
+            await cursor.execute(_LOCK_ORDER)
+            self._mirror.apply(await self._mirror.read(cursor))
+            return await decide(cursor), await self._mirror.read(cursor)
+
+        async with self._lock:
+            result, changes = await self._database.run(write)
+            self._mirror.apply(changes)
+        return result
+
+    async def _notify(self, cursor: Cursor, *channels: str, worker: str = "") -> None:
+        calls = ", ".join(["pg_notify(%s, %s)"] * len(channels))
+        values = [(channel, worker if channel == WORK else "") for channel in channels]
+        await cursor.execute(f"SELECT {calls}", [*chain.from_iterable(values)])
+
+    # Job service
+
+    @uncancellable
+    async def submit(
+        self, job: Job, *, front: bool, replaces: str | None = None, max_of_key: int | None = None
+    ) -> Job:
+        jobs = self._unfinished
+        if replaces is not None and jobs.of_user(replaces, job.user_id):
+            await self._hold(replaces, job.user_id)
+
+        async def decide(cursor: Cursor) -> Job:
+            if unfinished := jobs.of_user(job.id, job.user_id):
+                return unfinished
+            old = queue_rules.replaced_job(jobs, job, replaces)
+            placed = queue_rules.placed_job(
+                jobs,
+                job,
+                front=front,
+                replaced=old,
+                waiting_limit=self._waiting_limit,
+                max_of_key=max_of_key,
+            )
+            cost_s = jobs.servers.learned_s(placed)
+            stored = await add_job(
+                cursor, placed, replaces=old.id if old is not None else None, cost_s=cost_s
+            )
+            if front:
+                await self._request_withdrawals(
+                    cursor, [ready.id for ready in jobs.ready(job.user_id)]
+                )
+            await self._notify(cursor, WORK, JOBS)
+            return stored
+
+        try:
+            stored = await self._change(decide)
+        except BaseException:
+            jobs.servers.forget(job.id)
+            if replaces is not None:
+                await self._release(replaces)
+            raise
+        self._wake_workers()
+        return stored
+
+    async def _hold(self, job_id: str, user_id: str) -> None:
+        """Keep a job that is to be replaced from starting, and take it back."""
+        jobs = self._unfinished
+
+        async def decide(cursor: Cursor) -> list[str]:
+            await cursor.execute(
+                "UPDATE jobs SET held_until = extract(epoch FROM clock_timestamp()) + %s"
+                " WHERE id = %s AND user_id = %s",
+                (_HOLD_S, job_id, user_id),
+            )
+            ready = [job.id for job in jobs.ready(user_id) if job.id == job_id]
+            await self._request_withdrawals(cursor, ready)
+            return ready
+
+        await self._take_back(await self._change(decide))
+
+    async def _release(self, job_id: str) -> None:
+        with suppress(StorageError):
+            await self._database.execute(
+                "UPDATE jobs SET held_until = NULL WHERE id = %s", (job_id,)
+            )
+
+    async def _request_withdrawals(self, cursor: Cursor, job_ids: Sequence[str]) -> None:
+        if not job_ids:
+            return
+        await cursor.execute("UPDATE jobs SET withdraw = true WHERE id = ANY(%s)", ([*job_ids],))
+        for worker in {self._unfinished.index[job_id].server or "" for job_id in job_ids}:
+            await self._notify(cursor, WORK, worker=worker)
+
+    async def _take_back(self, ready_ids: Sequence[str]) -> None:
+        requests = [
+            self._mirror.withdrawals.request(job_id)
+            for job_id in ready_ids
+            if job_id in self._mirror.withdrawing
+        ]
+        if requests:
+            self._wake_workers()
+            await self._mirror.withdrawals.wait(requests)
+
+    @uncancellable
+    async def cancel(self, job_id: str, user_id: str) -> bool:
+        jobs = self._unfinished
+
+        async def decide(cursor: Cursor) -> bool:
+            job = jobs.of_user(job_id, user_id)
+            if job is None:
+                return False
+            if job.status is JobStatus.WAITING:
+                await self._end_without_worker(cursor, job)
+            else:
+                await cursor.execute(
+                    "UPDATE jobs SET cancel_requested = true WHERE id = %s", (job_id,)
+                )
+                await self._notify(cursor, WORK, worker=job.server or "")
+            await self._notify(cursor, JOBS)
+            return True
+
+        found = await self._change(decide)
+        if found:
+            self._wake_workers()
+        return found
+
+    async def _end_without_worker(self, cursor: Cursor, job: Job) -> None:
+        await cursor.execute(
+            "UPDATE jobs SET status = 'cancelled', finished_at = %s, token = 0 WHERE id = %s",
+            (self._unfinished.now(), job.id),
+        )
+
+    @uncancellable
+    async def reorder(self, job_ids: Collection[str], user_id: str, *, before: str | None) -> bool:
+        jobs = self._unfinished
+
+        async def decide(cursor: Cursor) -> queue_rules.NewOrder | None:
+            order = queue_rules.reorder(jobs, job_ids, user_id, before=before)
+            if order is None:
+                return None
+            await cursor.execute(
+                "UPDATE jobs SET rank = new.rank FROM unnest(%s::text[], %s::float8[])"
+                " AS new (id, rank) WHERE jobs.id = new.id",
+                ([*order.ranks], [*order.ranks.values()]),
+            )
+            await self._request_withdrawals(cursor, order.displaced)
+            await self._notify(cursor, JOBS)
+            return order
+
+        order = await self._change(decide)
+        if order is None:
+            return False
+        await self._take_back(order.displaced)
+        return order.has_effect(jobs)
+
+    @uncancellable
+    async def set_paused(self, user_id: str, *, paused: bool) -> None:
+        async def decide(cursor: Cursor) -> None:
+            await save_paused(cursor, user_id, paused=paused)
+            ready = self._unfinished.ready(None if user_id == EVERYONE else user_id)
+            await self._apply_pause(cursor, ready if paused else [])
+
+        await self._change(decide)
+        self._wake_workers()
+
+    @uncancellable
+    async def set_group_paused(self, group_id: str, *, paused: bool) -> None:
+        async def decide(cursor: Cursor) -> None:
+            await save_group_paused(cursor, group_id, paused=paused)
+            ready = [job for job in self._unfinished.ready() if job.group_id == group_id]
+            await self._apply_pause(cursor, ready if paused else [])
+
+        await self._change(decide)
+        self._wake_workers()
+
+    async def _apply_pause(self, cursor: Cursor, ready: Sequence[Job]) -> None:
+        """Take paused jobs back from the servers' queues, and let others start."""
+        await self._request_withdrawals(cursor, [job.id for job in ready])
+        await self._notify(cursor, WORK, JOBS)
+
+    @uncancellable
+    async def retry_fetch(self, job_id: str, user_id: str) -> bool:
+        async def decide(cursor: Cursor) -> bool:
+            await cursor.execute(
+                "UPDATE jobs SET status = 'fetching', finished_at = NULL, error = NULL, token = 0"
+                " WHERE id = %s AND user_id = %s AND status = 'unfetched'",
+                (job_id, user_id),
+            )
+            if not cursor.rowcount:
+                return False
+            await self._notify(cursor, WORK, JOBS)
+            return True
+
+        done = await self._change(decide)
+        self._wake_workers()
+        return done
+
+    async def can_run_elsewhere(self, job_id: str, user_id: str) -> bool:
+        job = self._unfinished.of_user(job_id, user_id)
+        if job is None or job.status is not JobStatus.FETCHING or job.server is None:
+            return False
+        servers = self._unfinished.servers
+        return servers.is_offline(job.server) and servers.has_alternative(job.server, job)
+
+    async def active(self, user_id: str) -> list[Job]:
+        return self._unfinished.in_order(user_id)
+
+    async def unsaved(self, user_id: str) -> list[Job]:  # noqa: ARG002 -- none of any user
+        """Return no jobs: a worker keeps a job until its end is stored."""
+        return []
+
+    async def estimate(self, job: Job) -> JobEstimate:
+        return self._unfinished.estimate(job)
+
+    def hold_claims(self) -> int:
+        self._claims_held = True
+        return sum(job.server in self._leases for job in self._unfinished.index.claimed)
+
+    async def counts(self) -> QueueCounts:
+        return self._unfinished.counts()
+
+    async def snapshot(self, job_id: str, user_id: str) -> Snapshot | None:
+        if self._unfinished.of_user(job_id, user_id):
+            self._unfinished.put_position(job_id)
+            return self._unfinished.updates.get(job_id)
+        stored = await self._store.get_with_items(job_id, user_id)
+        if stored is None or not stored[0].status.active:
+            return last_snapshot(*stored) if stored else None
+        await self._refresh()  # another process has just added it
+        return self._unfinished.updates.get(job_id)
+
+    def follow(self, job_id: str, user_id: str) -> AsyncGenerator[Snapshot, None]:
+        return self._unfinished.updates.follow_to_end(
+            job_id, lambda: self.snapshot(job_id, user_id)
+        )
+
+    def follow_queue(self, user_id: str) -> AsyncGenerator[QueueView, None]:
+        return self._unfinished.updates.follow_views(lambda: self._view(user_id))
+
+    async def job_added(self, user_id: str) -> None:
+        self._unfinished.finished_counts[user_id] += 1
+        self._unfinished.updates.wake()
+
+    async def _view(self, user_id: str) -> QueueView:
+        return self._unfinished.view(user_id, self._unfinished.in_order(user_id))
+
+    # Worker
+
+    async def _lease(self, worker: str) -> WorkerLease:
+        if worker not in self._leases:
+            lease = WorkerLease(self._database, worker, wait_s=self._lease_wait_s)
+            await lease.acquire()
+            self._leases[worker] = lease
+            self._beats[worker] = time.monotonic()
+        return self._leases[worker]
+
+    async def announce(self, worker: str, offer: ServerOffer) -> None:
+        await self._lease(worker)
+        self._unfinished.servers.update(worker, offer)
+        if self._announced.get(worker) == offer:
+            return
+        body = {"classes": sorted(offer.classes or ()), "models": sorted(offer.models or ())}
+        nodes = json.dumps(body)
+        nodes_id = hashlib.sha256(nodes.encode()).hexdigest() if offer.classes is not None else None
+
+        async def write(cursor: Cursor) -> None:
+            if nodes_id is not None:
+                await cursor.execute(
+                    "INSERT INTO server_nodes VALUES (%s, %s) ON CONFLICT DO NOTHING",
+                    (nodes_id, nodes),
+                )
+            await cursor.execute(
+                "UPDATE workers SET offer = %s, nodes = %s WHERE name = %s",
+                (json.dumps({"online": offer.online, "foreign": offer.foreign}), nodes_id, worker),
+            )
+            await self._notify(cursor, WORK, JOBS)
+
+        await self._database.run(write)
+        self._announced[worker] = offer
+        self._wake_workers()
+
+    async def claim(self, worker: str, *, limit: int) -> list[tuple[Job, Handover]]:
+        self._work.setdefault(worker, asyncio.Event())
+        is_new = worker not in self._leases
+        lease = await self._lease(worker)
+        mirror = self._mirror
+        if not is_new:  # look, before others have to wait
+            await self._refresh()
+            limit = 0 if self._claims_held else limit
+            if not mirror.resumable(worker) and not self._choose(worker, limit).jobs:
+                return []
+
+        async def decide(cursor: Cursor) -> list[tuple[Job, Handover]]:
+            ids = mirror.resumable(worker)
+            if (is_new or ids) and (resumed := await self._resume(cursor, lease, ids, is_new)):
+                return resumed
+            if self._claims_held:
+                return []
+            claims = self._choose(worker, limit)
+            await cursor.execute(_LOCK_CLAIMS, ([job.id for job, _ in claims.jobs],))
+            if len(await cursor.fetchall()) < len(claims.jobs):
+                logger.warning("A waiting job is locked by another program.")
+                return []
+            for job, tags in claims.jobs:
+                values = (worker, job.prompt_id, lease.token, *tags, job.id)
+                await cursor.execute(_CLAIM, values)
+            if claims.jobs:
+                await self._save_clock(cursor, claims.clock)
+                await self._notify(cursor, JOBS)
+            return [(job, Handover.NEW) for job, _ in claims.jobs]
+
+        claimed = await self._change(decide)
+        mirror.handed |= {job.id for job, _ in claimed}
+        if any(handover is not Handover.NEW for _, handover in claimed):
+            self._wake_workers()  # this worker claims waiting jobs at once
+        return claimed
+
+    def _choose(self, worker: str, limit: int) -> queue_rules.Claims:
+        return queue_rules.choose_claims(self._unfinished, worker, limit, held=self._mirror.held())
+
+    async def _save_clock(self, cursor: Cursor, clock: FairQueueClock) -> None:
+        await cursor.execute(_SAVE_CLOCK, (clock.virtual_s, json.dumps({**clock.finish_s})))
+
+    async def _resume(
+        self, cursor: Cursor, lease: WorkerLease, job_ids: Sequence[str], is_new: bool
+    ) -> list[tuple[Job, Handover]]:
+        values = {"ids": [*job_ids], "is_new": is_new}
+        await cursor.execute(_RESUME, values | {"worker": lease.name, "token": lease.token})
+        resumed = []
+        for row in await cursor.fetchall():
+            inherited = row["previous"] != lease.name
+            if inherited:
+                self._unfinished.previous_servers[row["id"]] = row["previous"]
+            handover = Handover.INHERITED if inherited else Handover.RESUMED
+            resumed.append((jobs_table.job_of(row), handover))
+        return resumed
+
+    async def return_job(self, worker: str, job_id: str, reason: ReturnReason) -> bool:
+        jobs = self._unfinished
+
+        async def decide(cursor: Cursor) -> bool:
+            old = jobs.index.get(job_id)
+            if old is None or not self._is_mine(worker, old) or old.cancel_requested:
+                return False
+            return await self._return(cursor, old, reason)
+
+        waits = await self._change(decide)
+        if waits:
+            logger.info("Job %s waits again: %s", job_id, reason)
+            self._wake_workers()
+        return waits
+
+    async def _return(self, cursor: Cursor, old: Job, reason: ReturnReason) -> bool:
+        job, waits, leaves = queue_rules.return_job(self._unfinished, old, reason)
+        if not waits:
+            if job.server_deaths != old.server_deaths:
+                await cursor.execute(
+                    "UPDATE jobs SET server_deaths = %s WHERE id = %s", (job.server_deaths, job.id)
+                )
+            return False
+        if leaves:
+            values = (old.prompt_id, job.id, old.server, reason == "unreachable")
+            await cursor.execute(_ADD_COPY, values)
+        avoids = old.server if reason == "died" else None
+        await cursor.execute(_RETURN, (job.server_deaths, avoids, job.id))
+        if reason == "withdrawn":
+            await self._save_clock(cursor, self._unfinished.index.clock.without(old))
+        self._unsaved.pop(job.id, None)
+        await self._notify(cursor, WORK, JOBS)
+        return True
+
+    def _is_mine(self, worker: str, job: Job) -> bool:
+        lease = self._leases.get(worker)
+        return (
+            lease is not None
+            and job.server == worker
+            and self._mirror.tokens.get(job.id) == lease.token
+        )
+
+    async def copies(self, worker: str) -> list[str]:
+        return [*await self._store.copies(worker)]
+
+    async def copy_deleted(self, worker: str, prompt_id: str) -> None:  # noqa: ARG002 -- unique
+        async def write(cursor: Cursor) -> None:
+            await cursor.execute(
+                "DELETE FROM copies WHERE prompt_id = %s RETURNING job_id", (prompt_id,)
+            )
+            if row := await cursor.fetchone():  # its row counts as changed
+                await cursor.execute("UPDATE jobs SET id = id WHERE id = %s", (row["job_id"],))
+                await self._notify(cursor, WORK)
+
+        await self._database.run(write)
+
+    async def heartbeat(self, worker: str) -> frozenset[str]:
+        lease = await self._lease(worker)
+        if time.monotonic() - self._beats[worker] > _HEARTBEAT_S:
+            await lease.renew()
+            self._beats[worker] = time.monotonic()
+            await self.take_over()
+        return frozenset(
+            job.id
+            for job in self._unfinished.index.claimed
+            if job.cancel_requested and job.server == worker
+        )
+
+    async def take_over(self) -> None:
+        """Move the jobs of silent workers, and forget those that are gone."""
+        if self._mirror.abandoned():
+            await self._change(self._move_abandoned)
+        await self._database.execute(
+            "DELETE FROM workers WHERE seen_at < extract(epoch FROM clock_timestamp()) - %s",
+            (FORGET_S,),
+        )
+        await self._database.execute(
+            "DELETE FROM removed_jobs WHERE removed_at < now() - make_interval(secs => %s)",
+            (_CLEAN_S,),
+        )
+
+    async def _move_abandoned(self, cursor: Cursor) -> None:
+        for job in self._mirror.abandoned():
+            if job.cancel_requested:
+                await cursor.execute(_ADD_COPY, (job.prompt_id, job.id, job.server, True))
+                await self._end_without_worker(cursor, job)
+                await self._notify(cursor, JOBS)
+            elif await self._return(cursor, job, "unreachable"):
+                logger.warning("Job %s waits again: its worker is silent.", job.id)
+
+    async def withdrawals(self, worker: str) -> frozenset[str]:
+        if not self._mirror.withdrawing:
+            return frozenset()
+        ready = self._unfinished.ready()
+        asked = self._mirror.withdrawing
+        return frozenset(job.id for job in ready if job.server == worker and job.id in asked)
+
+    async def publish(self, worker: str, report: JobReport) -> None:
+        jobs = self._unfinished
+        job = jobs.index.get(report.job_id)
+        if job is None or not self._is_mine(worker, job):  # finished, or with another worker
+            return
+        if report.progress and queue_rules.begins(job, report.progress):
+            begun = queue_rules.begun_job(jobs, job, report.progress)
+            if begun.rank != job.rank:
+                self._new_ranks[job.id] = begun.rank
+            job = jobs.index[job.id] = begun
+            self._mirror.withdrawals.close(job.id, withdrawn=False)
+            self._mirror.withdrawing.discard(job.id)
+            self._unsaved[job.id] = job
+        if report.status is None:
+            jobs.put_report(job, report)
+            return
+        stored_id = job.prompt_id
+        job = queue_rules.reported_job(
+            job, report, previous_server=jobs.previous_servers.pop(job.id, None)
+        )
+        if not job.status.active:
+            await self._finish(worker, job, report.files)
+            return
+        jobs.index[job.id] = job
+        jobs.put_report(job, fast_replace(report, phase=report.phase or job.status.phase))
+        self._unsaved[job.id] = job
+        if job.status is not JobStatus.SENT or job.prompt_id != stored_id:
+            try:
+                await self._save_reports()
+            except StorageError as error:  # the older row is enough to resume the job
+                logger.warning("Job %s: %s", job.id, error)
+
+    @uncancellable
+    async def _finish(self, worker: str, job: Job, files: Sequence[StoredFile]) -> None:
+        """Store the end of a job, however long the database does not answer.
+
+        If this process ends before, the next worker downloads the files again.
+        """
+        job = fast_replace(job, finished_at=self._unfinished.now())
+
+        async def write(cursor: Cursor) -> Changes:
+            await lock_items(cursor, job.user_id)
+            if await self._save_report(cursor, worker, job):
+                await insert_newest(cursor, job, files)
+                await self._notify(cursor, JOBS)
+            return await self._mirror.read(cursor)
+
+        while True:
+            try:
+                async with self._lock:
+                    changes = await self._database.run(write)
+                    self._unsaved.pop(job.id, None)
+                    self._mirror.apply(changes)
+            except StorageError as error:
+                logger.warning("The end of job %s cannot be stored yet: %s", job.id, error)
+                await asyncio.sleep(_RETRY_S)
+            else:
+                return
+
+    async def _save_report(self, cursor: Cursor, worker: str, job: Job) -> bool:
+        """Write what the worker reports of a job; False if another worker has it by now."""
+        fields = dict(
+            zip(jobs_table.CHANGING_COLUMNS, jobs_table.changing_values(job), strict=True)
+        )
+        await cursor.execute(
+            _REPORT,
+            (
+                *(fields[name] for name in ("status", "prompt_id", "started_at")),
+                self._new_ranks.get(job.id),
+                fields["outputs"],
+                bool(job.outputs and job.outputs.texts),
+                *(fields[name] for name in ("error", "finished_at", "server", "started_at")),
+                job.id,
+                worker,
+                self._leases[worker].token,
+            ),
+        )
+        return cursor.rowcount > 0
+
+    async def _keep_saving(self) -> None:
+        while not self._closed:
+            await asyncio.sleep(_SAVE_S)
+            with suppress(StorageError):  # the older row is enough to resume the job
+                await self._save_reports()
+
+    async def _save_reports(self) -> None:
+        """Store that servers have or run jobs."""
+        async with self._lock:
+            saving = dict(self._unsaved)
+            if not saving:
+                return
+
+            async def write(cursor: Cursor) -> None:
+                for job in saving.values():
+                    if job.server in self._leases:
+                        await self._save_report(cursor, job.server, job)
+                await self._notify(cursor, JOBS)
+
+            await self._database.run(write)
+            for job_id, job in saving.items():
+                self._new_ranks.pop(job_id, None)
+                if self._unsaved.get(job_id) is job:
+                    del self._unsaved[job_id]
+
+    async def wait_for_work(self, worker: str, *, timeout_s: float) -> None:
+        work = self._work.setdefault(worker, asyncio.Event())
+        with suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                await work.wait()
+        work.clear()
+
+    def _wake_workers(self) -> None:
+        for work in self._work.values():
+            work.set()
