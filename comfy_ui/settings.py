@@ -126,6 +126,11 @@ class Settings(BaseSettings):
         description="PostgreSQL database for jobs and results, as "
         "postgresql://USER:PASSWORD@HOST/NAME. Unset: SQLite in the data folder.",
     )
+    workers: Literal["app", "external"] = Field(
+        default="app",
+        description="Where jobs run. app: on the servers of COMFYUI_URL; external: on those of "
+        "comfy-ui worker, which share the database.",
+    )
 
     models_dir: Path | None = Field(
         default=None,

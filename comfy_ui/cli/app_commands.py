@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import signal
 import sys
 import threading
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from getpass import getpass
 
 from ..errors import ValidationError, closest
@@ -120,6 +121,38 @@ def users(arguments: argparse.Namespace, settings: Settings) -> int:
             f"There is no user '{arguments.remove}'.", hint=closest(arguments.remove, names)
         )
     print_table([(name, role.name.lower()) for name, role in accounts.names().items()])
+    return 0
+
+
+def worker(arguments: argparse.Namespace, settings: Settings) -> int:
+    """Run jobs on one ComfyUI until SIGTERM or SIGINT; a second one ends the worker at once."""
+    _database_url(settings)
+    from ..client import ComfyWSClient
+    from ..scale.worker_process import run_worker
+
+    async def run() -> None:
+        stop, loop = asyncio.Event(), asyncio.get_running_loop()
+        task = asyncio.current_task()
+
+        def on_signal() -> None:
+            if stop.is_set() and task is not None:
+                task.cancel()
+            stop.set()
+
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, on_signal)
+        async with ComfyWSClient(**server(settings)) as client:
+            await run_worker(
+                settings,
+                client,
+                name=arguments.name,
+                concurrency=arguments.concurrency,
+                drain_s=arguments.drain,
+                stop=stop,
+            )
+
+    with suppress(asyncio.CancelledError):
+        asyncio.run(run())
     return 0
 
 

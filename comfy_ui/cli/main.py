@@ -103,7 +103,7 @@ def _completion(arguments: argparse.Namespace, settings: Settings) -> int:
 # --- arguments --------------------------------------------------------------------------------
 
 _APP_OPTIONS = (
-    *("host", "port", "share", "auth", "mcp", "data_dir", "models_dir"),
+    *("host", "port", "share", "auth", "mcp", "data_dir", "models_dir", "database"),
     *("engine", "engine_source", "engine_stack", "engine_python", "engine_memory"),
     *("engine_packages", "torch_index", "torch_packages"),
 )
@@ -217,6 +217,29 @@ def _parser() -> argparse.ArgumentParser:
         ),
         _add_db_actions,
     )
+    sub = add(
+        "worker",
+        app_commands.worker,
+        "Run the jobs of a PostgreSQL database on one ComfyUI, until it is stopped.",
+    )
+    sub.add_argument("--server", dest="comfyui", metavar="URL", help="the same as --comfyui")
+    sub.add_argument(
+        "--database",
+        metavar="URL",
+        help="the database; COMFY_UI_DATABASE does not show its password to other users",
+    )
+    sub.add_argument("--name", help="name of this host, if it gets a new one at each start")
+    sub.add_argument(
+        "--concurrency", type=_count, default=2, help="jobs at the server, one of them runs (2)"
+    )
+    sub.add_argument(
+        "--drain",
+        type=float,
+        default=300.0,
+        metavar="SECONDS",
+        help="how long jobs may run on after a stop (300); the next worker resumes the rest",
+    )
+    _data_dir(sub)
     _actions(
         add("keys", keys_command.list_, "Create, list or revoke API keys for programs."),
         _add_key_actions,

@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import replace
@@ -15,10 +14,9 @@ from pathlib import Path
 from typing import Final
 
 from ..client import ComfyWSClient
-from ..errors import StorageError, ValidationError
+from ..errors import ValidationError
 from ..library.library_service import KEEP_DELETED_S, LibraryService
 from ..library.stores import OpenStores, open_sqlite_stores
-from ..protocol.durations import NodeDurations
 from ..protocol.object_info import NodeRegistry
 from ..storage.job_store import JobStore
 from ..storage.records import (
@@ -39,12 +37,13 @@ from ..storage.records import (
 from ..storage.webhook_store import WebhookStore
 from ..user_turns import UserTurns
 from ..workflow.wildcards import WildcardFolder
+from . import learned_durations
 from .grids.grid_service import GridService
 from .grids.group_service import GroupService
-from .local_queue import LocalQueue
+from .local_queue import open_local_queue
 from .placement import JobEstimate
 from .prepare_job import prepare_job, repeated_job
-from .queue import JobQueue
+from .queue import JobQueue, OpenQueue
 from .queue_position import has_started
 from .spending import require_spending
 from .workers.server import OBJECT_INFO_MAX_AGE_S, Server, distinct_servers
@@ -52,7 +51,6 @@ from .workers.worker import Worker
 
 logger = logging.getLogger(__name__)
 
-_SAVE_DURATIONS_S: Final = 5.0
 _PREPARING_THREADS: Final = 2  # more would delay the event loop: they compute, without I/O
 _FINISH_POLL_S: Final = 0.1
 PATIENCE_S: Final = 60.0
@@ -75,6 +73,7 @@ class JobService:
         servers: where jobs run, the preferred server first.
         preset_folders: folders of presets besides the shipped ones.
         wildcards: the wildcard files of prompts.
+        external_workers: see :func:`open_jobs`.
 
     Attributes:
         library: the results and uploads of the jobs.
@@ -93,6 +92,7 @@ class JobService:
         servers: Sequence[Server],
         preset_folders: Sequence[Path],
         wildcards: WildcardFolder,
+        external_workers: Callable[[], Awaitable[list[ServerStatus]]] | None = None,
     ) -> None:
         self.library = library
         self.webhooks = webhooks
@@ -103,6 +103,7 @@ class JobService:
         self._servers = servers
         self._preset_folders = tuple(preset_folders)
         self._wildcards = wildcards
+        self._external_workers = external_workers
         self._turns = UserTurns()
         self._threads = ThreadPoolExecutor(_PREPARING_THREADS, thread_name_prefix="prepare jobs")
 
@@ -406,6 +407,12 @@ class JobService:
         """
         return await asyncio.gather(*(server.status() for server in self._servers))
 
+    async def worker_statuses(self) -> list[ServerStatus]:
+        """Return the status of each server that runs jobs; never raises for an offline one."""
+        if self._external_workers is not None:
+            return await self._external_workers()
+        return await self.server_statuses()
+
     async def node_registries(
         self, *, max_age_s: float = OBJECT_INFO_MAX_AGE_S
     ) -> list[NodeRegistry]:
@@ -430,6 +437,8 @@ async def open_jobs(
     limit_bytes: Callable[[str], int | None] = lambda _: None,
     preset_folders: Sequence[Path] = (),
     open_stores: OpenStores = open_sqlite_stores,
+    open_queue: OpenQueue = open_local_queue,
+    external_workers: Callable[[], Awaitable[list[ServerStatus]]] | None = None,
 ) -> AsyncIterator[JobService]:
     """Open the jobs and the library of a data folder and resume unfinished jobs.
 
@@ -452,6 +461,9 @@ async def open_jobs(
             may take up as much again; beyond that, the oldest deleted results are purged.
         preset_folders: folders of presets besides the shipped ones.
         open_stores: opens the database.
+        open_queue: opens the queue over the store.
+        external_workers: returns the servers of the workers in other processes, which then run all
+            jobs; the servers here only tell which nodes and models there are.
 
     Raises:
         StorageError: the folder cannot be used, or another process is using it.
@@ -469,13 +481,11 @@ async def open_jobs(
         )
         stack.push_async_callback(library.aclose)
         await library.open()
-        await _load_durations(store, durations)
-        stack.push_async_callback(_save_durations, store, durations)
-        queue = LocalQueue(
-            store, waiting_limit=waiting_limit, workers=[*durations], durations=durations
+        await learned_durations.load(store, durations)
+        stack.push_async_callback(learned_durations.save, store, durations)
+        queue = await stack.enter_async_context(
+            open_queue(store, data_dir, waiting_limit, durations)
         )
-        stack.callback(queue.close)
-        await queue.open()
         grids = GridService(
             store=store, queue=queue, files=library.files, file_thread=library.file_thread
         )
@@ -494,12 +504,13 @@ async def open_jobs(
                 patience_s=patience_s if len(servers) > 1 else None,
             )
             for server in servers
+            if external_workers is None
         ]
         tasks = [
             *(asyncio.create_task(worker.run(), name="worker") for worker in workers),
             asyncio.create_task(library.run_purge(), name="library purge"),
             asyncio.create_task(library.recover_files(), name="library recovery"),
-            asyncio.create_task(_keep_saving_durations(store, durations), name="durations"),
+            asyncio.create_task(learned_durations.keep_saving(store, durations), name="durations"),
         ]
         stack.push_async_callback(_cancel, tasks)
         yield JobService(
@@ -511,29 +522,8 @@ async def open_jobs(
             servers=servers,
             preset_folders=preset_folders,
             wildcards=WildcardFolder(data_dir / "wildcards"),
+            external_workers=external_workers,
         )
-
-
-async def _load_durations(store: JobStore, durations: Mapping[str, NodeDurations]) -> None:
-    for name, learned in durations.items():
-        for key, measurements in (await store.durations(name)).items():
-            learned.restore(key, measurements)
-
-
-async def _save_durations(store: JobStore, durations: Mapping[str, NodeDurations]) -> None:
-    """Store what was learned since the last call. If the disk refuses, only estimates suffer."""
-    for name, learned in durations.items():
-        if unsaved := learned.take_unsaved():
-            try:
-                await store.save_durations(name, unsaved, now=time.time())
-            except StorageError as error:
-                logger.info("Durations could not be saved: %s", error)
-
-
-async def _keep_saving_durations(store: JobStore, durations: Mapping[str, NodeDurations]) -> None:
-    while True:
-        await asyncio.sleep(_SAVE_DURATIONS_S)
-        await _save_durations(store, durations)
 
 
 async def _cancel(tasks: Sequence[asyncio.Task[None]]) -> None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
 from types import MappingProxyType
 from typing import Final, NamedTuple
 
@@ -506,3 +507,21 @@ class LocalQueue:
                 logger.info("The end of job %s cannot be saved yet: %s", job.id, error)
                 return
             del self._unsaved[job.id]
+
+
+@asynccontextmanager
+async def open_local_queue(
+    store: JobStore,
+    folder: Path,  # noqa: ARG001 -- the store has it
+    waiting_limit: int,
+    durations: Mapping[str, NodeDurations],
+) -> AsyncIterator[LocalQueue]:
+    """Open the queue of this process, whose workers are those of ``durations``."""
+    queue = LocalQueue(
+        store, waiting_limit=waiting_limit, workers=[*durations], durations=durations
+    )
+    try:
+        await queue.open()
+        yield queue
+    finally:
+        queue.close()

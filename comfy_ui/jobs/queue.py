@@ -1,20 +1,25 @@
 """The interface between the job service, which submits and follows jobs, and the workers.
 
-:class:`.local_queue.LocalQueue` implements :class:`JobQueue` in this process. A queue on a server,
-for workers on many hosts, is a second implementation, so no live object passes through here and
-every wait has a timeout. Each implementation has to pass ``tests/jobs/test_queue_contract.py``.
+:class:`.local_queue.LocalQueue` implements :class:`JobQueue` in this process, and
+:class:`..scale.postgres_job_queue.PostgresJobQueue` in a database, for workers on many hosts. So no
+live object passes through here, and every wait has a timeout. Each implementation has to pass
+``tests/jobs/test_queue_contract.py``.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Collection, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final, Literal, Protocol
+from pathlib import Path
+from typing import Final, Literal, Protocol, TypeAlias
 
 from ..errors import ValidationError
+from ..protocol.durations import NodeDurations
 from ..protocol.outputs import Outputs
 from ..protocol.progress import Phase, Progress
+from ..storage.job_store import JobStore
 from ..storage.records import Job, JobError, JobStatus, QueueCounts, QueueView, Snapshot, StoredFile
 from .placement import JobEstimate, ServerOffer
 
@@ -201,3 +206,12 @@ class JobQueue(Protocol):
 
     async def wait_for_work(self, worker: str, *, timeout_s: float) -> None:
         """Return when ``claim`` or ``heartbeat`` may have news, or after the timeout."""
+
+
+OpenQueue: TypeAlias = Callable[
+    [JobStore, Path, int, Mapping[str, NodeDurations]], AbstractAsyncContextManager[JobQueue]
+]
+"""Opens a queue over a store, for a data folder.
+
+The number limits the waiting jobs of a user. The mapping is what is learned of the servers here.
+"""

@@ -472,6 +472,14 @@ class PostgresJobQueue:
             self._beats[worker] = time.monotonic()
         return self._leases[worker]
 
+    async def register(self, worker: str) -> WorkerLease:
+        """Get the lease of a worker, before it announces its server.
+
+        Raises:
+            StorageError: another process has it, or the database does not answer.
+        """
+        return await self._lease(worker)
+
     async def announce(self, worker: str, offer: ServerOffer) -> None:
         await self._lease(worker)
         self._unfinished.servers.update(worker, offer)
@@ -489,7 +497,7 @@ class PostgresJobQueue:
                 )
             await cursor.execute(
                 "UPDATE workers SET offer = %s, nodes = %s WHERE name = %s",
-                (json.dumps({"online": offer.online, "foreign": offer.foreign}), nodes_id, worker),
+                (json.dumps(_without_nodes(offer)), nodes_id, worker),
             )
             await self._notify(cursor, WORK, JOBS)
 
@@ -764,3 +772,12 @@ class PostgresJobQueue:
     def _wake_workers(self) -> None:
         for work in self._work.values():
             work.set()
+
+
+def _without_nodes(offer: ServerOffer) -> dict[str, object]:
+    """An offer as JSON, without the node classes and models, which are stored apart."""
+    return {
+        "online": offer.online,
+        "foreign": offer.foreign,
+        "parallel_jobs": offer.parallel_jobs,
+    }

@@ -17,6 +17,7 @@ from ..jobs.workers.server import Server
 from ..library.saved_workflows import SavedWorkflows
 from ..logging import hide_secret
 from ..models.model_folders import ModelFolders, find_model_folders
+from ..scale.choose_queue import choose_queue
 from ..scale.choose_stores import choose_stores
 from ..settings import Settings
 from ..storage.records import LOCAL_USER_ID, ServerStatus, Snapshot
@@ -150,7 +151,8 @@ class ServerConnection:
 
     async def _check(self) -> list[ServerStatus]:
         statuses = await self._statuses()
-        online = [status for status in statuses if status.online]
+        own = statuses if self._settings.workers == "app" else await self.jobs.server_statuses()
+        online = [status for status in own if status.online]
         if online:
             # The demo engine can draw what any version could, so no version is checked.
             versions = {s.url: None if self.embedded else s.version for s in online}
@@ -160,7 +162,7 @@ class ServerConnection:
         return statuses
 
     async def _statuses(self) -> list[ServerStatus]:
-        statuses = await self.jobs.server_statuses()
+        statuses = await self.jobs.worker_statuses()
         self.catalog.online = any(status.online for status in statuses)
         return statuses
 
@@ -266,6 +268,7 @@ class ServerConnection:
         self.client = self.clients[0]
         opened = self._saved_workflows.opened if self.keeps_opened else None
         folders = [self._saved_workflows.presets, *([opened] if opened else [])]
+        queue = choose_queue(self._settings)
         self.jobs = await self._resources.enter_async_context(
             open_jobs(
                 client=self.client,
@@ -274,6 +277,8 @@ class ServerConnection:
                 limit_bytes=storage_limit(self._settings),
                 preset_folders=folders,
                 open_stores=choose_stores(self._settings),
+                open_queue=queue.open_queue,
+                external_workers=queue.external_workers,
             )
         )
         # In a thread: parsing some forty presets takes a second the first time.

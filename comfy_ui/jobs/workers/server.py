@@ -30,14 +30,16 @@ class Server:
     """A ComfyUI server that runs jobs.
 
     ``name`` is stored with each job. It is a hash of the address, so that it stays the same when
-    the list of servers changes and does not reveal the address to users. ``parallel_jobs`` is how
-    many jobs it runs at a time; None: one. ``online`` is the result
-    of the last check, and True before the first.
+    the list of servers changes and does not reveal the address to users. ``host`` tells servers
+    apart whose addresses are the same on several hosts, such as 127.0.0.1. ``parallel_jobs`` is how
+    many jobs it runs at a time; None: one. ``online`` is the result of the last check, and True
+    before the first.
     """
 
-    def __init__(self, client: ComfyWSClient) -> None:
+    def __init__(self, client: ComfyWSClient, *, host: str = "") -> None:
         self.client = client
-        self.name = hashlib.sha256(client.url.encode()).hexdigest()[:12]
+        address = f"{host} {client.url}" if host else client.url
+        self.name = hashlib.sha256(address.encode()).hexdigest()[:12]
         self.parallel_jobs = client.parallel_jobs
         self.online = True
         self._health = HealthTracker(client.url)

@@ -1,0 +1,123 @@
+"""An app with external workers. Workers that are killed are in tests/scale/kill_workers.py."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from comfy_ui.client import ComfyWSClient
+from comfy_ui.errors import StorageError, ValidationError
+from comfy_ui.jobs.job_service import JobService, open_jobs
+from comfy_ui.scale.choose_queue import choose_queue
+from comfy_ui.scale.choose_stores import choose_stores
+from comfy_ui.scale.worker_process import run_worker, server_of
+from comfy_ui.settings import Settings, load_settings
+from comfy_ui.storage.records import Phase
+from tests.jobs.support import end_of, submit_sleepy, until
+from tests.scale.postgres_server import new_database
+
+
+@pytest.fixture
+async def settings(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[Settings]:
+    request.getfixturevalue("postgres")
+    async with new_database() as url:
+        yield load_settings(database=url, workers="external", data_dir=tmp_path)
+
+
+@asynccontextmanager
+async def _app(settings: Settings, client: ComfyWSClient) -> AsyncIterator[JobService]:
+    queue = choose_queue(settings)
+    async with open_jobs(
+        client=client,
+        data_dir=settings.data_dir,
+        open_stores=choose_stores(settings),
+        open_queue=queue.open_queue,
+        external_workers=queue.external_workers,
+    ) as jobs:
+        yield jobs
+
+
+@asynccontextmanager
+async def _worker(
+    settings: Settings, client: ComfyWSClient, *, drain_s: float = 30.0
+) -> AsyncIterator[asyncio.Task[None]]:
+    stop = asyncio.Event()
+    task = asyncio.create_task(run_worker(settings, client, drain_s=drain_s, stop=stop))
+    try:
+        yield task
+    finally:
+        stop.set()
+        await task
+
+
+async def test_run_worker_runs_the_jobs_of_the_app_and_shows_its_server(
+    settings: Settings, client: ComfyWSClient
+) -> None:
+    async with _app(settings, client) as jobs:
+        (status,) = await jobs.worker_statuses()
+        assert status.error
+        assert "No worker" in status.error.message
+        early = await submit_sleepy(jobs, nonce=1)
+        async with _worker(settings, client):
+            assert (await end_of(jobs, early)).phase is Phase.SUCCEEDED
+            end = await end_of(jobs, await submit_sleepy(jobs, nonce=2))
+            assert (end.phase, len(end.items)) == (Phase.SUCCEEDED, 1)
+            assert end.items[0].path.is_file()
+            (status,) = await jobs.worker_statuses()
+            assert status.online
+            assert client.url in status.url
+            assert status.devices
+
+
+async def test_run_worker_ends_its_jobs_when_it_is_stopped_and_leaves_the_others(
+    settings: Settings, client: ComfyWSClient
+) -> None:
+    async with _app(settings, client) as jobs:
+        async with _worker(settings, client):
+            submitted = [await submit_sleepy(jobs, nonce=n, seconds=0.5) for n in range(4)]
+            await until(jobs, submitted[0], lambda snapshot: snapshot.phase is Phase.RUNNING)
+        phases = [(await jobs.snapshot(job.id, "ann")).phase for job in submitted]
+        assert phases[0] is Phase.SUCCEEDED
+        assert phases[-1] is Phase.QUEUED
+        async with _worker(settings, client):
+            for job in submitted:
+                assert (await end_of(jobs, job)).phase is Phase.SUCCEEDED
+
+
+async def test_run_worker_without_time_to_end_leaves_its_job_to_the_next_one(
+    settings: Settings, client: ComfyWSClient
+) -> None:
+    async with _app(settings, client) as jobs:
+        async with _worker(settings, client, drain_s=0.0):
+            job = await submit_sleepy(jobs, nonce=1, seconds=1.0)
+            await until(jobs, job, lambda snapshot: snapshot.phase is Phase.RUNNING)
+        prompt_id = (await jobs.job(job.id, "ann")).prompt_id
+        async with _worker(settings, client):
+            assert (await end_of(jobs, job)).phase is Phase.SUCCEEDED
+        assert (await jobs.job(job.id, "ann")).prompt_id == prompt_id, "it ran once"
+
+
+async def test_run_worker_beside_another_of_the_same_server_is_refused(
+    settings: Settings, client: ComfyWSClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("comfy_ui.scale.worker_process._LOCK_WAIT_S", 0.2)
+    async with _app(settings, client) as jobs, _worker(settings, client):
+        assert (await end_of(jobs, await submit_sleepy(jobs, nonce=1))).phase is Phase.SUCCEEDED
+        with pytest.raises(StorageError, match="Another worker"):
+            await run_worker(settings, client, drain_s=0.0, stop=asyncio.Event())
+
+
+async def test_server_of_tells_local_addresses_of_two_hosts_apart(client: ComfyWSClient) -> None:
+    names = {server_of(client, name=name).name for name in (None, "gpu1", "gpu2")}
+    assert len(names) == 3
+    async with ComfyWSClient(url="http://comfy.example:8188") as remote:
+        assert server_of(remote, name=None).name == server_of(remote, name="").name
+
+
+def test_choose_queue_of_external_workers_needs_a_database() -> None:
+    with pytest.raises(ValidationError, match="need a PostgreSQL database"):
+        choose_queue(load_settings(workers="external", database=None))
