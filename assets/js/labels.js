@@ -153,5 +153,5 @@
   });
   document.addEventListener("change", (/** @type {On<Event>} */ event) => event.target.matches?.(".labels input") && add(event.target));
   document.addEventListener("input", (/** @type {On<Event>} */ event) => event.target.matches?.(".find [name=collection]") && chosenShown());
-  Object.assign(window.comfy, { rate, loadLabels: load });
+  Object.assign(window.comfy, { rate, loadLabels: load, chosenShown });
 })();

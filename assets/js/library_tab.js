@@ -29,6 +29,31 @@
     day.setDate(day.getDate() - daysAgo);
     return day.getTime() / 1000;
   }
+  /** Whether the order is not that of creation: there are no days then. */
+  const sorted = () => !group && !showsDeleted() && !["newest", "oldest"].includes($(".find").elements.sort.value);
+  /** The fields of the search form that are set. @returns {Record<string, string>} */
+  function fields() {
+    const chosen = Object.fromEntries(new FormData($(".find")).entries());
+    if (chosen.when !== "days") chosen.from = chosen.to = "";
+    if (chosen.sort === "newest") chosen.sort = "";
+    return Object.fromEntries(Object.entries(chosen).flatMap(([name, value]) => (String(value).trim() ? [[name, String(value).trim()]] : [])));
+  }
+  /** Show the results of a search. @param {Record<string, string>} wanted */
+  function setFields(wanted) {
+    const form = $(".find");
+    form.reset();
+    for (const [name, value] of Object.entries(wanted)) {
+      const field = form.elements[name];
+      if (field?.type === "checkbox") field.checked = true;
+      else if (field) {
+        if (field.options && ![...field.options].some((option) => option.value === value)) field.append(make("option", { value, textContent: value, translate: false }));
+        field.value = value;
+      }
+    }
+    whenShown();
+    window.comfy.chosenShown();
+    reload();
+  }
   function asked() {
     if (showsDeleted()) return {};
     if (group) return { group_id: group.id };
@@ -38,6 +63,7 @@
     if (form.collection.value) text.push(`in:"${form.collection.value}"`);
     const wanted = { text: text.filter(Boolean).join(" "), kind: form.kind.value, preset: form.preset.value };
     if (form.starred.checked) wanted.starred = "true";
+    if (form.sort.value !== "newest") wanted.sort = form.sort.value;
     if (form.when.value === "days") {
       if (form.from.value) wanted.since = new Date(`${form.from.value}T00:00`).getTime() / 1000;
       if (form.to.value) wanted.until = new Date(`${form.to.value}T00:00`).getTime() / 1000 + DAY_S;
@@ -116,6 +142,7 @@
   // Results that arrived in the meantime go on top; the scroll position stays.
   async function refresh() {
     if (!loaded || showsDeleted()) return reload();
+    if (asked().sort) return scrollY < innerHeight ? reload() : undefined; // new ones may be anywhere
     const newest = Number(tiles()[0]?.dataset.item ?? 0);
     const found = await page(asked());
     if (!found) return;
@@ -140,7 +167,7 @@
   }
   function dayOf(tile, first) {
     const date = new Date(tile.dataset.at * 1000);
-    const key = date.toDateString();
+    const key = sorted() ? "all" : date.toDateString();
     const days = $$(".library .day");
     const day = first ? days[0] : days.at(-1);
     if (day?.dataset.day === key) return $(".thumbs", day);
@@ -148,7 +175,7 @@
     const year = date.getFullYear() === new Date().getFullYear() ? undefined : "numeric";
     const name = ago === 0 ? "Today" : ago === 1 ? "Yesterday" : date.toLocaleDateString([], { weekday: ago < 7 ? "long" : undefined, day: "numeric", month: "long", year });
     const list = make("ul", { className: "thumbs" });
-    const made = make("section", { className: "day" }, make("h2", { textContent: name }), list);
+    const made = make("section", { className: "day" }, ...(sorted() ? [] : [make("h2", { textContent: name })]), list);
     made.dataset.day = key;
     if (first) $(".library .days").prepend(made);
     else $(".library .days").append(made);
@@ -165,6 +192,7 @@
     const all = tiles();
     if (all.length && !all.some((tile) => thumbOf(tile).tabIndex === 0)) thumbOf(all[0]).tabIndex = 0;
     selectionShown();
+    window.comfy.searchesMarked();
     if (next !== null && some && $(".more", box).getBoundingClientRect().top < innerHeight + 800) more();
   }
   function nearEnd(thumb) {
@@ -371,9 +399,7 @@
     "close-group": closeGroup,
     "to-create": toCreate,
     "clear-search"() {
-      $(".find").reset();
-      whenShown();
-      reload();
+      setFields({});
     },
   });
 
@@ -462,6 +488,7 @@
     refresh();
     presets();
     window.comfy.loadLabels();
+    window.comfy.loadSearches();
     kept().then(lookAtImport);
   });
   const end = new IntersectionObserver((entries) => entries.some((entry) => entry.isIntersecting) && loaded && more(), { rootMargin: "1000px" });
@@ -475,10 +502,7 @@
   });
   /** Shows the results of a search. @param {string} text */
   function find(text) {
-    $(".find").reset();
-    whenShown();
-    $(".find").elements.text.value = text;
-    reload();
+    setFields({ text });
   }
-  window.comfy.library = { nearEnd, find, reload, changed: () => root() && changed(), refresh: () => root()?.offsetParent && refresh() };
+  window.comfy.library = { nearEnd, find, fields, setFields, reload, changed: () => root() && changed(), refresh: () => root()?.offsetParent && refresh() };
 })();

@@ -124,6 +124,11 @@ interface ComfyPage {
   rate(thumbs: AnyElement[], rating: number): Promise<void>;
   /** Load the user's tags and collections. */
   loadLabels(): Promise<void>;
+  /** Show the button that renames the collection of the search (labels.js). */
+  chosenShown(): void;
+  /** Saved searches (saved_searches.js). */
+  searchesMarked(): void;
+  loadSearches(): Promise<void>;
   library?: { changed(): void; nearEnd(thumb: AnyElement): void; [name: string]: any };
   workflows: {
     sendFile(path: string, file: Blob & { name?: string }, query?: Record<string, any>): Promise<any>;

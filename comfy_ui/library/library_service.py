@@ -19,6 +19,7 @@ from ..storage.records import (
     LOCAL_USER_ID,
     PREVIEW_FOLDER,
     ItemQuery,
+    ItemSort,
     Job,
     Kind,
     Label,
@@ -120,11 +121,14 @@ class LibraryService:
         until: float | None = None,
         group_id: str | None = None,
         folded: bool = False,
+        sort: ItemSort = "newest",
+        before_value: str | int | None = None,
     ) -> list[LibraryItem]:
-        """Return a page of results, newest first, 500 at most.
+        """Return a page of results, newest first unless ``sort`` says otherwise, 500 at most.
 
         Args:
             before: the id of the last item of the previous page.
+            before_value: its :func:`~comfy_ui.storage.records.sort_value`.
             text: words that all occur in the prompt, preset id, models or file name, ignoring case,
                 and the filters of :mod:`comfy_ui.storage.search_terms`.
             since: the earliest creation time, in seconds since the epoch.
@@ -144,6 +148,8 @@ class LibraryService:
             until=until,
             group_id=group_id,
             folded=folded,
+            sort=sort,
+            before_value=before_value,
         )
         return await self._store.page(query)
 
@@ -257,6 +263,25 @@ class LibraryService:
         await self._store.rename_label(
             user_id, kind, _label_name(name), _label_name(new_name) if new_name.strip() else ""
         )
+
+    async def saved_searches(self, user_id: str) -> dict[str, dict[str, str]]:
+        """Return the fields of the user's saved searches by name, the oldest first."""
+        return await self._store.saved_searches(user_id)
+
+    async def save_search(self, user_id: str, name: str, fields: Mapping[str, str]) -> None:
+        """Save the fields of a search under a name, or replace the search that has it.
+
+        Raises:
+            ValidationError: the name is empty or too long, or the user has too many searches.
+        """
+        if not await self._store.save_search(user_id, _label_name(name), fields, now=time.time()):
+            raise ValidationError(
+                "You have too many saved searches.", hint="Delete one that you do not use."
+            )
+
+    async def delete_search(self, user_id: str, name: str) -> None:
+        """Delete a saved search."""
+        await self._store.delete_search(user_id, name)
 
     async def favorites(self, user_id: str, folder: str) -> frozenset[str]:
         """Return the files of a model folder that the user has marked."""

@@ -30,7 +30,7 @@ class LibraryStore(Protocol):
     # Results
 
     async def page(self, query: ItemQuery) -> list[LibraryItem]:
-        """Return the results that match, newest job first, those of a job in order."""
+        """Return the results that match, in the order of the query; those of a job in order."""
 
     async def deleted_page(
         self, user_id: str, *, limit: int, before: tuple[float, int] | None = None
@@ -89,6 +89,21 @@ class LibraryStore(Protocol):
 
         A label that has the new name already takes its results, too.
         """
+
+    # Saved searches
+
+    async def saved_searches(self, user_id: str) -> dict[str, dict[str, str]]:
+        """Return the fields of the user's saved searches by name, the oldest first."""
+
+    async def save_search(
+        self, user_id: str, name: str, fields: Mapping[str, str], *, now: float
+    ) -> bool:
+        """Save a search, or replace the one that has the name; False if the user has 50 others."""
+
+    async def delete_search(self, user_id: str, name: str) -> None:
+        """Delete a saved search."""
+
+    # Deletion
 
     async def set_deleted(
         self, item_ids: Iterable[int], user_id: str, deleted_at: float | None

@@ -16,6 +16,7 @@ from ..storage.tables import (
     jobs_table,
     labels_table,
     preset_defaults_table,
+    saved_searches_table,
     uploads_table,
 )
 
@@ -85,6 +86,17 @@ class SqliteLibraryStore:
 
     async def rename_label(self, user_id: str, kind: LabelKind, name: str, new_name: str) -> None:
         await self._database.run(labels_table.rename, user_id, kind, name, new_name)
+
+    async def saved_searches(self, user_id: str) -> dict[str, dict[str, str]]:
+        return await self._database.run(saved_searches_table.get, user_id)
+
+    async def save_search(
+        self, user_id: str, name: str, fields: Mapping[str, str], *, now: float
+    ) -> bool:
+        return await self._database.run(saved_searches_table.save, user_id, name, fields, now=now)
+
+    async def delete_search(self, user_id: str, name: str) -> None:
+        await self._database.run(saved_searches_table.delete, user_id, name)
 
     async def set_deleted(
         self, item_ids: Iterable[int], user_id: str, deleted_at: float | None

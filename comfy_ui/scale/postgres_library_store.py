@@ -12,9 +12,18 @@ from typing import Any
 from ..storage.quota import StorageUsage
 from ..storage.records import ItemQuery, Label, LabelKind, LibraryItem
 from ..storage.search_terms import parse_search
-from ..storage.tables import favorites_table, items_table, labels_table
+from ..storage.tables import favorites_table, items_table, labels_table, saved_searches_table
+from ..storage.tables.items_page import MAX_PAGE, NEWEST_OF_GROUP, flat, order_and_cursor
 from .postgres_database import Cursor, PostgresDatabase
 from .postgres_job_store import SELECT_ITEMS
+
+_COLUMNS = {
+    "rating": ("rating", "DESC"),
+    "largest": ("size_bytes", "DESC"),
+    "preset": ('items.preset COLLATE "C"', "ASC"),
+    "name": ('lower(filename) COLLATE "C"', "ASC"),
+}
+"""The column of each order other than that of creation."""
 
 
 class PostgresLibraryStore:
@@ -34,9 +43,10 @@ class PostgresLibraryStore:
     async def page(self, query: ItemQuery) -> list[LibraryItem]:
         terms = parse_search(query.text)
         words = [*terms.words, *terms.models, *terms.loras]  # models and LoRAs are in the text, too
+        order, cursor = _order_and_cursor(query)
         filters: list[tuple[str, object]] = [
             ("items.user_id = %s", query.user_id),
-            ("items.id < %s", query.before),
+            cursor,
             *(("kind = %s", kind) for kind in (query.kind, terms.kind)),
             ("items.preset = %s", query.preset),
             *(("starred = %s", starred) for starred in (query.starred, terms.starred)),
@@ -53,13 +63,13 @@ class PostgresLibraryStore:
             ("jobs.group_id = %s", query.group_id),
         ]
         conditions = [(condition, value) for condition, value in filters if value is not None]
-        folds = [items_table.NEWEST_OF_GROUP] if query.folded else []
+        folds = [NEWEST_OF_GROUP] if query.folded else []
         where = " AND ".join(["deleted_at IS NULL", *folds, *(text for text, _ in conditions)])
         return await self._items(
-            f"{SELECT_ITEMS} WHERE {where} ORDER BY items.id DESC LIMIT %s",
+            f"{SELECT_ITEMS} WHERE {where} ORDER BY {order} LIMIT %s",
             (
-                *items_table.flat(value for _, value in conditions),
-                max(0, min(query.limit, items_table.MAX_PAGE)),
+                *flat(value for _, value in conditions),
+                max(0, min(query.limit, MAX_PAGE)),
             ),
         )
 
@@ -70,7 +80,7 @@ class PostgresLibraryStore:
             f"{SELECT_ITEMS} WHERE items.user_id = %s AND deleted_at > 0"
             " AND (deleted_at, items.id) < (%s::float8, %s::bigint)"
             " ORDER BY deleted_at DESC, items.id DESC LIMIT %s",
-            (user_id, *(before or (math.inf, 0)), max(0, min(limit, items_table.MAX_PAGE))),
+            (user_id, *(before or (math.inf, 0)), max(0, min(limit, MAX_PAGE))),
         )
 
     async def items(
@@ -202,6 +212,29 @@ class PostgresLibraryStore:
             )
 
         await self._database.run(write)
+
+    async def saved_searches(self, user_id: str) -> dict[str, dict[str, str]]:
+        rows = await self._database.fetch(
+            "SELECT name, fields FROM saved_searches WHERE user_id = %s ORDER BY saved_at",
+            (user_id,),
+        )
+        return {row["name"]: json.loads(row["fields"]) for row in rows}
+
+    async def save_search(
+        self, user_id: str, name: str, fields: Mapping[str, str], *, now: float
+    ) -> bool:
+        saved = await self._database.execute(
+            "INSERT INTO saved_searches (user_id, name, fields, saved_at) SELECT %s, %s, %s, %s"
+            " WHERE (SELECT count(*) FROM saved_searches WHERE user_id = %s AND name <> %s) < %s"
+            " ON CONFLICT (user_id, name) DO UPDATE SET fields = excluded.fields",
+            (user_id, name, json.dumps(fields), now, user_id, name, saved_searches_table.MOST),
+        )
+        return saved > 0
+
+    async def delete_search(self, user_id: str, name: str) -> None:
+        await self._database.execute(
+            "DELETE FROM saved_searches WHERE user_id = %s AND name = %s", (user_id, name)
+        )
 
     async def set_deleted(
         self, item_ids: Iterable[int], user_id: str, deleted_at: float | None
@@ -357,6 +390,22 @@ class PostgresLibraryStore:
             items_table.item_of(row, self._folder)
             for row in await self._database.fetch(statement, values)
         ]
+
+
+def _order_and_cursor(query: ItemQuery) -> tuple[str, tuple[str, object]]:
+    """Return the order of a page, and the condition of what follows the page before it."""
+    match query.sort:
+        case "newest":
+            return "items.id DESC", ("items.id < %s", query.before)
+        case "oldest":
+            return "items.id", ("items.id > %s", query.before)
+        case "name":
+            value = "lower(%s::text)"
+        case _:
+            value = "%s"
+    column, direction = _COLUMNS[query.sort]
+    order, cursor, values = order_and_cursor(query, column, direction, mark="%s", value=value)
+    return order, (cursor, values or None)
 
 
 def _input_pattern(key: str, text: str) -> str:

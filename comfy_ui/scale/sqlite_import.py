@@ -41,6 +41,7 @@ _STATEMENTS: Final[Mapping[str, str]] = {
             "favorites",
             "preset_defaults",
             "labels",
+            "saved_searches",
             "uploads",
             "webhooks",
             "webhook_deliveries",

@@ -17,11 +17,12 @@ from .tables import (
     labels_table,
     pauses_table,
     preset_defaults_table,
+    saved_searches_table,
     uploads_table,
     webhooks_table,
 )
 
-VERSION: Final = 11
+VERSION: Final = 12
 """Stored as SQLite's ``user_version``."""
 
 SCHEMA: Final = (
@@ -37,6 +38,7 @@ SCHEMA: Final = (
     *preset_defaults_table.SCHEMA,
     *webhooks_table.SCHEMA,
     *labels_table.SCHEMA,
+    *saved_searches_table.SCHEMA,
 )
 
 MIGRATIONS: Final = {
@@ -50,6 +52,7 @@ MIGRATIONS: Final = {
     9: (*items_table.ADD_RATING, *labels_table.SCHEMA),
     10: (jobs_table.ADD_KEY,),
     11: (jobs_table.ADD_SPENDING,),
+    12: (*items_table.ADD_ORDERS, *saved_searches_table.SCHEMA),
 }
 """The statements that lead to each version from the one before it."""
 

@@ -315,6 +315,8 @@ class LibraryItem:
     group_id: str | None = None
 
 
+ItemSort: TypeAlias = Literal["newest", "oldest", "rating", "largest", "preset", "name"]
+"""The order of results; of equal ones the newest comes first."""
 LabelKind: TypeAlias = Literal["tag", "collection"]
 
 
@@ -329,14 +331,18 @@ class Label:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ItemQuery:
-    """Filters of a page of results, newest first; see ``LibraryService.results``.
+    """Filters of a page of results and their order; see ``LibraryService.results``.
 
-    ``group_id``: only the results of this group. ``folded``: of each group the newest result only.
+    ``before`` is the id of the last result of the previous page, and ``before_value`` its
+    :func:`sort_value`. ``group_id``: only the results of this group. ``folded``: of each group the
+    newest result only.
     """
 
     user_id: str
     limit: int = 50
     before: int | None = None
+    sort: ItemSort = "newest"
+    before_value: str | int | None = None
     kind: Kind | None = None
     preset: str | None = None
     text: str = ""
@@ -345,6 +351,27 @@ class ItemQuery:
     until: float | None = None
     group_id: str | None = None
     folded: bool = False
+
+    @property
+    def is_filtered(self) -> bool:
+        """Whether there are conditions other than the text."""
+        filters = self.kind, self.preset, self.starred, self.since, self.until, self.group_id
+        return self.folded or any(value is not None for value in filters)
+
+
+def sort_value(item: LibraryItem, sort: ItemSort) -> str | int | None:
+    """Return what a result is sorted by; None in the order of creation."""
+    match sort:
+        case "rating":
+            return item.rating
+        case "largest":
+            return item.size_bytes
+        case "preset":
+            return item.preset
+        case "name":
+            return item.filename
+        case _:
+            return None
 
 
 @dataclass(frozen=True, kw_only=True)  # no slots: copied often, see fast_replace

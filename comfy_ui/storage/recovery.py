@@ -22,11 +22,13 @@ logger = logging.getLogger(__name__)
 
 _BROKEN: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 _ALWAYS_CHECKED_BYTES: Final = 64 * 2**20  # a larger file is checked only after a crash
-_JSON: Final = frozenset({"vals", "graph", "outputs", "error", "sides", "jobs", "webhook"})
+_JSON: Final = frozenset(
+    {"vals", "graph", "outputs", "error", "sides", "jobs", "webhook", "fields"}
+)
 # jobs before items; all but the learned durations
 _TABLES: Final = (
     "jobs", "items", "grids", "copies", "uploads", "pauses", "favorites", "preset_defaults",
-    "labels", "webhooks", "webhook_deliveries",
+    "labels", "saved_searches", "webhooks", "webhook_deliveries",
 )  # fmt: skip
 
 

@@ -37,6 +37,7 @@ _SCRIPTS = (
     "zoom.js",
     "viewer.js",
     "labels.js",
+    "saved_searches.js",
     "library_tab.js",
     "queue_tab.js",
     "preset_picker.js",

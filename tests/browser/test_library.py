@@ -147,6 +147,31 @@ def test_library_ratings_tags_and_collections_find_their_results(library: Any) -
     library.wait_for_function("document.querySelectorAll('.library .tile').length > 1")
 
 
+def test_library_is_sorted_and_a_search_is_saved_as_a_chip(library: Any) -> None:
+    library.select_option(".find [name=sort]", "oldest")
+    library.wait_for_function(f"document.querySelector('.library .thumb').title === '{PROMPTS[0]}'")
+    library.select_option(".find [name=sort]", "rating")
+    library.wait_for_selector(".library .day h2", state="detached")
+    library.fill(".find [name=text]", "dawn")
+    wait_count(library, 1)
+    library.click("[data-do=save-search]")
+    library.wait_for_selector("#save-search input")
+    assert library.input_value("#save-search input") == "dawn"
+    library.fill("#save-search input", "Mornings")
+    library.keyboard.press("Enter")
+    chip = ".searches [data-do=use-search]:text-is('Mornings')"
+    library.wait_for_selector(f"{chip}[aria-pressed=true]")
+    library.click(chip)  # once more: everything
+    library.wait_for_function("document.querySelectorAll('.library .tile').length > 1")
+    library.reload()
+    opened(library)
+    library.click(chip)
+    wait_count(library, 1)
+    assert library.input_value(".find [name=sort]") == "rating"
+    library.click(".searches [data-do=remove-search]")
+    library.wait_for_selector(chip, state="detached")
+
+
 def test_viewer_delete_can_be_undone(library: Any) -> None:
     before = prompts(library)
     tile(library, PROMPTS[2]).locator(".thumb").click()

@@ -21,9 +21,16 @@ from comfy_ui.scale.postgres_library_store import PostgresLibraryStore
 from comfy_ui.storage.database import Database
 from comfy_ui.storage.job_store import JobStore
 from comfy_ui.storage.quota import StorageUsage
-from comfy_ui.storage.records import ItemQuery, JobStatus, Label, LibraryItem
+from comfy_ui.storage.records import (
+    ItemQuery,
+    ItemSort,
+    JobStatus,
+    Label,
+    LibraryItem,
+    sort_value,
+)
 from comfy_ui.storage.sqlite_job_store import SqliteJobStore
-from comfy_ui.storage.tables import labels_table
+from comfy_ui.storage.tables import labels_table, saved_searches_table
 from tests.jobs.support import a_job
 from tests.scale.postgres_server import new_app_database
 from tests.storage.test_job_store_contract import file
@@ -125,6 +132,78 @@ async def test_page_with_filters_has_only_what_matches(stores: Stores) -> None:
     assert await found(text="is:starred -harbor") == [meadow.id]
     assert await found(text="-harbor -meadow") == await found(text="before:1960") == []
     assert sorted(await library.presets("ann")) == ["sd15", "sdxl"]
+
+
+@pytest.mark.parametrize(
+    ("sort", "expected"),
+    [
+        ("oldest", ["Boat", "ark", "dune", "cliff"]),
+        ("rating", ["Boat", "dune", "cliff", "ark"]),
+        ("largest", ["ark", "dune", "Boat", "cliff"]),
+        ("preset", ["ark", "cliff", "dune", "Boat"]),
+        ("name", ["ark", "Boat", "cliff", "dune"]),
+    ],
+)
+async def test_page_sorted_is_cut_into_pages_without_a_gap(
+    stores: Stores, sort: ItemSort, expected: list[str]
+) -> None:
+    library, jobs = stores
+    items = {}
+    for name, preset, size in (
+        ("Boat", "wan", 3), ("ark", "flux", 9), ("dune", "sdxl", 3), ("cliff", "sdxl", 1)
+    ):  # fmt: skip
+        job = await jobs.add(a_job("ann", preset=preset, prompt="a place"))
+        stored = replace(file(name), size_bytes=size)
+        (items[name],) = await jobs.finish(replace(job, status=JobStatus.SUCCEEDED), [stored])
+    await library.rate([items["Boat"].id], "ann", 5)
+    await library.rate([items["dune"].id], "ann", 3)
+    for text in ("", "place", "-nowhere"):
+        seen: list[LibraryItem] = []
+        while page := await library.page(
+            ItemQuery(
+                user_id="ann",
+                limit=1,
+                sort=sort,
+                text=text,
+                before=seen[-1].id if seen else None,
+                before_value=sort_value(seen[-1], sort) if seen else None,
+            )
+        ):
+            seen += page
+        assert [item.path.stem for item in seen] == expected
+
+
+async def test_page_with_a_word_of_one_or_two_letters_has_every_text_with_it(
+    stores: Stores,
+) -> None:
+    library, jobs = stores
+    (owl,) = await add(jobs, "owl.zq", prompt="an Owl")
+    (cat,) = await add(jobs, "b", prompt="\u732b", preset="qx")
+
+    async def found(text: str) -> list[int]:
+        return ids(await library.page(ItemQuery(user_id="ann", text=text)))
+
+    assert await found("ow") == await found("zq") == await found("n owl") == [owl.id]
+    assert await found("\u732b") == await found("qx") == await found("qx kind:image") == [cat.id]
+    assert await found("zx") == []
+
+
+async def test_searches_are_saved_by_name_per_user(stores: Stores) -> None:
+    library, _ = stores
+    await library.save_search("ann", "Sea", {"text": "sea"}, now=1.0)
+    await library.save_search("ann", "Best", {"rating": "5"}, now=2.0)
+    assert await library.save_search("ann", "Sea", {"text": "ocean"}, now=3.0)
+    assert await library.saved_searches("bob") == {}
+    searches = await library.saved_searches("ann")
+    assert [*searches.items()] == [("Sea", {"text": "ocean"}), ("Best", {"rating": "5"})]
+    for number in range(2, saved_searches_table.MOST):
+        assert await library.save_search("ann", str(number), {}, now=4.0)
+    assert not await library.save_search("ann", "one more", {}, now=5.0)
+    assert await library.save_search("ann", "Best", {}, now=5.0)
+    await library.delete_search("ann", "Sea")
+    await library.delete_search("bob", "Best")
+    assert "Best" in await library.saved_searches("ann")
+    assert await library.save_search("ann", "one more", {}, now=5.0)
 
 
 async def test_page_with_models_or_a_seed_in_the_text_reads_the_job(stores: Stores) -> None:

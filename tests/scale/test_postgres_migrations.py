@@ -126,5 +126,6 @@ def _sqlite_columns(connection: sqlite3.Connection) -> set[tuple[str, str]]:
         "SELECT tables.name, columns.name FROM sqlite_master AS tables"
         " JOIN pragma_table_info(tables.name) AS columns WHERE tables.type = 'table'"
         " AND tables.name NOT LIKE 'sqlite%' AND tables.name NOT LIKE 'items_search%'"
+        " AND tables.name <> 'items_terms'"
     )
     return {(row[0], row[1]) for row in rows}

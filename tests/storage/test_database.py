@@ -17,17 +17,19 @@ from comfy_ui.errors import StorageError, ValidationError
 from comfy_ui.storage import database_schema
 from comfy_ui.storage.database import Database
 from comfy_ui.storage.database_schema import VERSION
-from comfy_ui.storage.records import Grid, GridAxis, JobStatus, Webhook
+from comfy_ui.storage.records import Grid, GridAxis, ItemQuery, JobStatus, Webhook
 from comfy_ui.storage.tables import (
     durations_table,
     favorites_table,
     grids_table,
+    items_table,
     jobs_table,
     pauses_table,
     preset_defaults_table,
     webhooks_table,
 )
 from tests.jobs import support
+from tests.storage.test_job_store_contract import file
 
 
 async def test_database_reopened_has_written_rows(tmp_path: Path) -> None:
@@ -132,6 +134,16 @@ async def test_database_open_of_another_version_raises_and_changes_nothing(
     assert not [name for name in os.listdir(tmp_path) if ".broken-" in name]  # noqa: PTH208 -- async test
 
 
+BACK_TO_VERSION_11 = (
+    "DROP TABLE saved_searches; DROP TABLE items_terms; DROP INDEX items_group;"
+    "DROP INDEX items_by_preset; DROP INDEX items_by_rating; DROP INDEX items_by_largest;"
+    "DROP INDEX items_by_name; DROP INDEX items_page; ALTER TABLE items DROP COLUMN group_id;"
+    "CREATE INDEX items_page ON items(user_id, id) WHERE deleted_at IS NULL;"
+    "CREATE INDEX items_preset ON items(user_id, preset) WHERE deleted_at IS NULL;"
+    "UPDATE items_search SET body = trim(body, char(10));"
+)
+
+
 async def test_database_open_of_version_1_keeps_its_jobs(tmp_path: Path) -> None:
     job = support.a_job()
     ours = Database(tmp_path)
@@ -140,15 +152,15 @@ async def test_database_open_of_version_1_keeps_its_jobs(tmp_path: Path) -> None
     await ours.close()
     with closing(sqlite3.connect(tmp_path / "comfy_ui.db")) as older:
         older.executescript(
-            "ALTER TABLE jobs DROP COLUMN server_deaths; DROP TABLE pauses; DROP TABLE durations;"
+            f"{BACK_TO_VERSION_11} ALTER TABLE jobs DROP COLUMN server_deaths; DROP TABLE pauses;"
+            "DROP TABLE durations;"
             "DROP TABLE favorites; DROP TABLE preset_defaults;"
             "DROP TRIGGER job_ended; DROP TABLE webhooks; DROP TABLE webhook_deliveries;"
             "ALTER TABLE jobs DROP COLUMN webhook; ALTER TABLE jobs DROP COLUMN key_id;"
             "ALTER TABLE jobs DROP COLUMN may_spend;"
             "DROP INDEX jobs_group; ALTER TABLE jobs DROP COLUMN group_id;"
             "ALTER TABLE grids DROP COLUMN paused; DROP TABLE labels;"
-            "DROP INDEX items_page; ALTER TABLE items DROP COLUMN rating;"
-            "CREATE INDEX items_page ON items(user_id, id) WHERE deleted_at IS NULL;"
+            "ALTER TABLE items DROP COLUMN rating;"
             "DROP INDEX jobs_seed; DROP INDEX jobs_parent; ALTER TABLE jobs DROP COLUMN parent_id;"
             "PRAGMA user_version = 1"
         )
@@ -175,13 +187,15 @@ async def test_database_open_of_version_7_makes_groups_of_its_grids(tmp_path: Pa
     axis = GridAxis("Steps", ("1", "2"))
     grid = Grid(id="g", user_id="ann", across=axis, down=None, jobs=("c0", "c1"), created_at=3.0)
     await ours.run(grids_table.insert, grid)
+    result = replace(file("a"), filename="a.qz")
+    await ours.run(items_table.insert, cells[0], [result], now=3.0)
     await ours.close()
     with closing(sqlite3.connect(tmp_path / "comfy_ui.db")) as older:
         older.executescript(
-            "DROP INDEX jobs_group; ALTER TABLE jobs DROP COLUMN group_id;"
+            f"{BACK_TO_VERSION_11} DROP INDEX jobs_group; ALTER TABLE jobs DROP COLUMN group_id;"
             "ALTER TABLE grids DROP COLUMN paused; DROP TABLE labels;"
             "ALTER TABLE jobs DROP COLUMN key_id; ALTER TABLE jobs DROP COLUMN may_spend;"
-            "ALTER TABLE items RENAME COLUMN rating TO unused; PRAGMA user_version = 7"
+            "ALTER TABLE items DROP COLUMN rating; PRAGMA user_version = 7"
         )
     ours = Database(tmp_path)
     await ours.open()
@@ -192,6 +206,9 @@ async def test_database_open_of_version_7_makes_groups_of_its_grids(tmp_path: Pa
     }
     assert groups == {"c0": "g", "c1": "g", "s": "g", "x": None}
     assert await ours.run(grids_table.get, "g", "ann") == grid
+    search = ItemQuery(user_id="ann", text="qz")  # the last letters of a text
+    (item,) = await ours.run(items_table.page, search, tmp_path)
+    assert item.group_id == "g"
     await ours.close()
 
 

@@ -15,7 +15,7 @@ import pytest
 
 from comfy_ui.storage import database_schema
 from comfy_ui.storage.records import ItemQuery, StoredFile
-from comfy_ui.storage.tables import items_table, jobs_table
+from comfy_ui.storage.tables import items_page, items_table, jobs_table
 from tests.jobs import support
 
 ROWS = 100_000
@@ -78,7 +78,7 @@ def test_page_before_cursor_returns_every_result_once_newest_first(
 def test_page_of_a_group_or_a_seed_reads_the_results_of_its_jobs_alone(
     connection: sqlite3.Connection, query: dict[str, Any]
 ) -> None:
-    statement = items_table.page_statement(connection, ItemQuery(user_id="ann", **query))
+    statement = items_page.page_statement(connection, ItemQuery(user_id="ann", **query))
     plan = [
         row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {statement[0]}", statement[1])
     ]
@@ -212,7 +212,7 @@ def big(tmp_path_factory: pytest.TempPathFactory) -> Iterator[sqlite3.Connection
     rng = random.Random(1)
     words = [f"{rng.getrandbits(24):x}" for _ in range(2000)]
     prompts = [" ".join(rng.choices(words, k=4)) for _ in range(ROWS)]
-    prompts[77] = "the only zebra"
+    prompts[77] = "the only zebra ~q"
     connection.executemany(
         "INSERT INTO jobs (id, user_id, preset, vals, prompt, graph, status, rank, work, cost_s,"
         " created_at) VALUES (?, ?, 'p', '{}', ?, '{}', 'succeeded', 0, 1, 1, ?)",
@@ -220,13 +220,24 @@ def big(tmp_path_factory: pytest.TempPathFactory) -> Iterator[sqlite3.Connection
     )
     connection.executemany(
         "INSERT INTO items (id, job_id, source, user_id, kind, filename, media_type, path,"
-        " size_bytes, created_at, preset) VALUES (?, ?, 's', ?, 'image', 'a.png', 'image/png',"
-        " 'files/aa/a.png', 1, ?, 'p')",
-        [(n + 1, str(n), "ann" if n % 10 else "bob", n) for n in range(ROWS)],
+        " size_bytes, created_at, preset, group_id) VALUES (?, ?, 's', ?, 'image', ?, 'image/png',"
+        " 'files/aa/a.png', ?, ?, 'p', ?)",
+        [
+            (
+                n + 1,
+                str(n),
+                "ann" if n % 10 else "bob",
+                f"{n * 7919 % ROWS}.png",
+                n * 7919 % ROWS,
+                n,
+                f"g{n // 100}" if n % 20_000 > 10_000 else None,
+            )
+            for n in range(ROWS)
+        ],
     )
     connection.executemany(
         "INSERT INTO items_search (rowid, body) VALUES (?, ?)",
-        [(n + 1, f"every {prompt}") for n, prompt in enumerate(prompts)],
+        [(n + 1, f"every {prompt}\n\n") for n, prompt in enumerate(prompts)],
     )
     connection.executemany(
         "INSERT INTO labels (user_id, kind, folded, name, item_id) VALUES ('ann', 'tag', ?, ?, ?)",
@@ -259,6 +270,20 @@ def big(tmp_path_factory: pytest.TempPathFactory) -> Iterator[sqlite3.Connection
         {"text": "tag:half tag:rare"},
         {"text": "tag:none every"},
         {"text": "stars>=4"},
+        {"text": "~q"},
+        {"text": "every ~"},
+        {"text": "e"},
+        {"text": "every", "kind": "video", "starred": True},
+        {"folded": True},
+        {"sort": "oldest", "text": "every"},
+        {"sort": "rating"},
+        {"sort": "rating", "text": "zebra"},
+        {"sort": "rating", "text": "every"},
+        {"sort": "preset", "before": 50, "before_value": "p"},
+        {"sort": "name", "kind": "image"},
+        {"sort": "name", "kind": "video"},
+        {"sort": "largest", "text": "tag:half every"},
+        {"sort": "largest", "before": ROWS // 2, "before_value": ROWS // 2},
     ],
     ids=str,
 )
@@ -266,11 +291,12 @@ def test_page_among_100_000_results_uses_index_and_takes_under_50_ms(
     big: sqlite3.Connection, query: dict[str, Any]
 ) -> None:
     item_query = ItemQuery(**{"user_id": "ann"} | query)
-    statement, parameters = items_table.page_statement(big, item_query)
+    statement, parameters = items_page.page_statement(big, item_query)
     plan = [r["detail"] for r in big.execute(f"EXPLAIN QUERY PLAN {statement}", parameters)]
-    indexes = ("items_page", "VIRTUAL TABLE INDEX", "first USING COVERING INDEX")
-    assert any(index in plan[0] for index in indexes), plan
-    assert not any("TEMP B-TREE" in step for step in plan), plan
+    indexes = ("items_page", "items_by_", "VIRTUAL TABLE INDEX", "first USING COVERING INDEX")
+    assert any(index in plan[0] for index in (*indexes, "INTEGER PRIMARY KEY")), plan
+    if item_query.sort == "newest":
+        assert not any("TEMP B-TREE" in step for step in plan), plan
     took = []
     for _ in range(5):
         began = time.process_time()

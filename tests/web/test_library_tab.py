@@ -106,6 +106,40 @@ async def test_library_group_is_a_tile_that_stands_for_its_results(web_app: WebA
     assert item_ids((await page.get("/library")).json()["html"]) == [single]
 
 
+async def test_library_sorted_pages_follow_each_other_and_do_not_fold(
+    web_app: WebApp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(library_tab, "PAGE", 2)
+    page, user_id = web_app.browser(LibraryTab(web_app.context))
+    ids = await make_items(web_app, user_id, 3)
+    await page.post("/library/rate", json={"ids": ids[:1], "rating": 2})
+    await page.post("/library/rate", json={"ids": ids[1:2], "rating": 4})
+    for sort, expected in (("rating", [1, 0, 2]), ("oldest", [2, 1, 0])):
+        first = (await page.get("/library", params={"sort": sort})).json()
+        rest = (await page.get("/library", params={"sort": sort, **first["next"]})).json()
+        seen = item_ids(first["html"]) + item_ids(rest["html"])
+        assert seen == [ids[place] for place in expected]
+        assert rest["next"] is None
+    assert (await page.get("/library", params={"sort": "color"})).status_code == 422
+    bad = {"sort": "rating", "before": 1, "before_value": "many"}
+    assert (await page.get("/library", params=bad)).status_code == 422
+
+
+async def test_library_searches_are_saved_and_deleted_per_user(web_app: WebApp) -> None:
+    tab = LibraryTab(web_app.context)
+    page, _ = web_app.browser(tab)
+    other, _ = web_app.browser(tab)
+    search = {"name": " Sea ", "fields": {"text": "sea", "sort": "rating"}}
+    saved = (await page.post("/library/save-search", json=search)).json()
+    assert saved == {"Sea": search["fields"]}
+    assert (await page.get("/library/searches")).json() == saved
+    assert (await other.get("/library/searches")).json() == {}
+    assert (await page.post("/library/save-search", json=search | {"fields": {}})).is_client_error
+    assert (await page.post("/library/save-search", json=search | {"name": " "})).is_client_error
+    await other.post("/library/delete-search", json={"name": "Sea"})
+    assert (await page.post("/library/delete-search", json={"name": "Sea"})).json() == {}
+
+
 async def test_library_deleted_lists_own_deletions_to_restore_or_delete_forever(
     web_app: WebApp, monkeypatch: pytest.MonkeyPatch
 ) -> None:

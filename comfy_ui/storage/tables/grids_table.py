@@ -111,8 +111,8 @@ def groups(
             (group_id,),
         )
         (results,) = connection.execute(
-            f"SELECT count(*) FROM jobs CROSS JOIN items ON job_id = jobs.id WHERE group_id = ?"  # noqa: S608 -- constant
-            f" AND NOT {IS_SHEET} AND deleted_at IS NULL",
+            "SELECT count(*) FROM jobs CROSS JOIN items ON job_id = jobs.id"  # noqa: S608 -- constant
+            f" WHERE jobs.group_id = ? AND NOT {IS_SHEET} AND deleted_at IS NULL",
             (group_id,),
         ).fetchone()
         found.append(group_of(row, first, dict(counts.fetchall()), results))

@@ -5,20 +5,33 @@ from __future__ import annotations
 import json
 import math
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Final
 
 from ...workflow.graph import AnyGraph
 from ...workflow.model_files import model_files
-from ..records import PREVIEW_FOLDER, ItemQuery, Job, LabelKind, LibraryItem, StoredFile
-from ..search_terms import SearchTerms, parse_search
+from ..records import PREVIEW_FOLDER, ItemQuery, Job, LibraryItem, StoredFile
 from . import labels_table
+from .items_page import MAX_PAGE, page_ids
 from .row import Row
 
 # A covering index: rows are read only for the page that is shown.
 _PAGE_INDEX: Final = """CREATE INDEX items_page
-    ON items(user_id, id, kind, preset, starred, created_at, rating) WHERE deleted_at IS NULL"""
+    ON items(user_id, id, kind, preset, starred, created_at, rating, group_id)
+    WHERE deleted_at IS NULL"""
+_ORDERS: Final = (
+    # Also lists the presets of a user with one step per preset, not one per result.
+    "CREATE INDEX items_by_preset ON items(user_id, preset, id DESC) WHERE deleted_at IS NULL",
+    "CREATE INDEX items_by_rating ON items(user_id, rating, id) WHERE deleted_at IS NULL",
+    "CREATE INDEX items_by_largest ON items(user_id, size_bytes, id) WHERE deleted_at IS NULL",
+    """CREATE INDEX items_by_name ON items(user_id, filename COLLATE NOCASE, id DESC)
+    WHERE deleted_at IS NULL""",
+    """CREATE INDEX items_group ON items(group_id, id)
+    WHERE group_id IS NOT NULL AND deleted_at IS NULL""",
+    # The trigrams of all texts: a shorter word is searched by those that it begins.
+    "CREATE VIRTUAL TABLE items_terms USING fts5vocab(items_search, row)",
+)
 
 SCHEMA: Final = (
     """CREATE TABLE items (
@@ -39,6 +52,7 @@ SCHEMA: Final = (
     starred INTEGER NOT NULL DEFAULT 0,
     rating INTEGER NOT NULL DEFAULT 0, -- 1 to 5 stars; 0: not rated
     deleted_at REAL,                -- 0: deleted forever, and purged when the file is not young
+    group_id TEXT,                  -- of its job
     UNIQUE (job_id, source)         -- a result that is downloaded twice is stored once
 )""",
     _PAGE_INDEX,
@@ -47,133 +61,22 @@ SCHEMA: Final = (
     "CREATE VIRTUAL TABLE items_search USING fts5(body, tokenize = 'trigram')",
     "CREATE INDEX items_path ON items(path)",
     "CREATE INDEX items_deleted ON items(deleted_at) WHERE deleted_at IS NOT NULL",
-    # The presets of a user are listed with one step per preset, not one per result.
-    "CREATE INDEX items_preset ON items(user_id, preset) WHERE deleted_at IS NULL",
+    *_ORDERS,
 )
-ADD_RATING: Final = (
-    "ALTER TABLE items ADD COLUMN rating INTEGER NOT NULL DEFAULT 0",
+ADD_RATING: Final = ("ALTER TABLE items ADD COLUMN rating INTEGER NOT NULL DEFAULT 0",)
+ADD_ORDERS: Final = (
+    "ALTER TABLE items ADD COLUMN group_id TEXT",
+    """UPDATE items SET group_id = jobs.group_id FROM jobs
+        WHERE jobs.id = job_id AND jobs.group_id IS NOT NULL""",
     "DROP INDEX items_page",
     _PAGE_INDEX,
+    "DROP INDEX items_preset",
+    *_ORDERS,
+    # See search_text().
+    "UPDATE items_search SET body = body || char(10) || char(10)",
 )
-COLUMNS: Final = "items.*, jobs.prompt, jobs.seed, jobs.vals, jobs.parent_id, jobs.group_id"
+COLUMNS: Final = "items.*, jobs.prompt, jobs.seed, jobs.vals, jobs.parent_id"
 _SELECT = f"SELECT {COLUMNS} FROM items JOIN jobs ON jobs.id = job_id"  # noqa: S608 -- constant
-MAX_PAGE = 500
-"""Largest page of results."""
-
-_JOB_INDEX: Final = "sqlite_autoindex_items_1"  # of UNIQUE (job_id, source)
-NEWEST_OF_GROUP: Final = (
-    "(jobs.group_id IS NULL OR NOT EXISTS (SELECT 1 FROM jobs AS member CROSS JOIN items AS newer"
-    " WHERE member.group_id = jobs.group_id AND newer.job_id = member.id"
-    " AND newer.deleted_at IS NULL AND newer.id > items.id))"
-)
-"""Whether a result is the newest one of its group, or belongs to none."""
-
-_NAMES: Final = (
-    "EXISTS (SELECT 1 FROM json_tree(jobs.graph) AS leaf WHERE leaf.type = 'text'"
-    " AND leaf.key LIKE '{key}' AND instr(lower(leaf.atom), ?))"
-)
-"""Whether an input with such a name, such as ``lora_name``, has a value with a text in it."""
-_IS_FIRST: Final = "first.user_id = ? AND first.kind = ? AND first.folded = ?"
-_LABELED: Final = (
-    "EXISTS (SELECT 1 FROM labels WHERE labels.user_id = ? AND labels.kind = ? AND folded = ?"
-    " AND item_id = {item})"
-)
-_TRIGRAM = 3  # letters of the shortest word that the full-text index can match
-_MAX_READ_TEXTS = 3000  # of the results of a label; beyond, the full-text index is quicker
-
-
-def page_statement(connection: sqlite3.Connection, query: ItemQuery) -> tuple[str, list[object]]:
-    """Return the statement and its parameters.
-
-    It reads one index backwards: that of the text, of the rarest label, or of all results; or all
-    results of a seed or a group.
-    """
-    terms = parse_search(query.text)
-    words = [*terms.words, *terms.models, *terms.loras]  # models and LoRAs are in the text, too
-    searched = bool(words or terms.without)
-    by_job = terms.seed is not None or query.group_id is not None
-    labels, size = _rarest_first(connection, query.user_id, terms)
-    by_label = bool(labels) and not by_job and not (searched and size > _MAX_READ_TEXTS)
-    by_text = searched and not by_job and not by_label
-    long = " ".join(_quoted(word) for word in words if len(word) >= _TRIGRAM) if by_text else ""
-    read = [word for word in words if not by_text or len(word) < _TRIGRAM]
-    order = "items_search.rowid" if by_text else "first.item_id" if by_label else "items.id"
-    filters: list[tuple[str, object]] = [
-        (_IS_FIRST, (query.user_id, *labels[0]) if by_label else None),
-        ("items_search MATCH ?", long or None),
-        ("items.user_id = ?", query.user_id),
-        (f"{order} < ?", query.before),
-        *((_LABELED.format(item=order), (query.user_id, *label)) for label in labels[by_label:]),
-        *(("items.kind = ?", kind) for kind in (query.kind, terms.kind)),
-        ("items.preset = ?", query.preset),
-        *(("starred = ?", starred) for starred in (query.starred, terms.starred)),
-        *(("items.created_at >= ?", since) for since in (query.since, terms.since)),
-        *(("items.created_at < ?", until) for until in (query.until, terms.until)),
-        ("rating BETWEEN ? AND ?", terms.stars),
-        *(("instr(lower(items.preset), ?)", preset) for preset in terms.presets),
-        *(("instr(body, ?)", word) for word in read),
-        *(("NOT instr(body, ?)", word) for word in terms.without),
-        # After the text index, because it parses the graph of each job.
-        *((_NAMES.format(key="%name%"), name) for name in terms.models),
-        *((_NAMES.format(key="lora%"), name) for name in terms.loras),
-        ("jobs.seed = ?", None if terms.seed is None else str(terms.seed)),
-        ("jobs.group_id = ?", query.group_id),
-    ]
-    conditions = [(condition, value) for condition, value in filters if value is not None]
-    where = " AND ".join(
-        [
-            *(condition for condition, _ in conditions),
-            *([NEWEST_OF_GROUP] if query.folded else []),
-        ]
-    )
-    # CROSS JOIN fixes the order of the loops, jobs last. Only few jobs have the same seed or group.
-    if by_job:
-        index = "jobs_seed" if terms.seed is not None else "jobs_group"
-        source = f"jobs INDEXED BY {index} CROSS JOIN items INDEXED BY {_JOB_INDEX}"
-        source += " ON items.job_id = jobs.id"
-    elif by_text:
-        source = "items_search CROSS JOIN items ON items.id = items_search.rowid"
-    elif by_label:
-        source = "labels AS first CROSS JOIN items ON items.id = first.item_id"
-    else:
-        source = "items INDEXED BY items_page"
-    if searched and not by_text:
-        source += " CROSS JOIN items_search ON items_search.rowid = items.id"
-    if not by_job:
-        source += " CROSS JOIN jobs ON jobs.id = items.job_id"
-    statement = (
-        f"SELECT {COLUMNS} FROM {source}"  # noqa: S608 -- values are bound
-        f" WHERE deleted_at IS NULL AND {where} ORDER BY {order} DESC LIMIT ?"
-    )
-    values = flat(value for _, value in conditions)
-    return statement, [*values, max(0, min(query.limit, MAX_PAGE))]
-
-
-def _rarest_first(
-    connection: sqlite3.Connection, user_id: str, terms: SearchTerms
-) -> tuple[list[tuple[LabelKind, str]], int]:
-    """Return the labels of a search, the rarest first, and how many results that one has.
-
-    Counts end shortly after the number of texts that are read for one page.
-    """
-    labels = terms.labels
-    sizes = {
-        label: connection.execute(
-            "SELECT count(*) FROM (SELECT 1 FROM labels"
-            " WHERE user_id = ? AND kind = ? AND folded = ? LIMIT ?)",
-            (user_id, *label, _MAX_READ_TEXTS + 1),
-        ).fetchone()[0]
-        for label in labels
-    }
-    return sorted(labels, key=sizes.__getitem__), min(sizes.values(), default=0)
-
-
-def flat(values: Iterable[object]) -> Iterator[object]:
-    """Yield the parameters of conditions, some of which have several, as a tuple."""
-    for value in values:
-        yield from value if isinstance(value, tuple) else (value,)
-
-
 NEW_COLUMNS: Final = (
     "id",
     "job_id",
@@ -189,6 +92,7 @@ NEW_COLUMNS: Final = (
     "size_bytes",
     "created_at",
     "preset",
+    "group_id",
 )
 _INSERT: Final = (
     f"INSERT OR IGNORE INTO items ({', '.join(NEW_COLUMNS)})"  # noqa: S608 -- constant
@@ -213,6 +117,7 @@ def new_values(item_id: int, job: Job, file: StoredFile, *, at: float) -> tuple[
         file.size_bytes,
         at,
         job.preset,
+        job.group_id,
     )
 
 
@@ -280,8 +185,11 @@ def _index(connection: sqlite3.Connection, item_id: int, graph: AnyGraph, *words
 
 
 def search_text(graph: AnyGraph, *words: str) -> str:
-    """Return what a search for words looks at: the words and the model files of the graph."""
-    return "\n".join([*words, *model_files(graph)]).casefold()
+    """Return what a search for words looks at: the words and the model files of the graph.
+
+    Line breaks at the end make every letter the first one of a trigram.
+    """
+    return "\n".join([*words, *model_files(graph), "", ""]).casefold()
 
 
 def user_of(connection: sqlite3.Connection, item_id: int) -> str | None:
@@ -308,7 +216,7 @@ def find_by_path(connection: sqlite3.Connection, user_id: str, path: str) -> int
 
 
 def page(connection: sqlite3.Connection, query: ItemQuery, folder: Path) -> list[LibraryItem]:
-    return [item_of(row, folder) for row in connection.execute(*page_statement(connection, query))]
+    return select(connection, page_ids(connection, query), query.user_id, folder)
 
 
 def deleted_page(
@@ -334,7 +242,7 @@ def deleted_page(
 def presets(connection: sqlite3.Connection, user_id: str) -> list[str]:
     """Return every preset that the user has results of."""
     next_one = (
-        "SELECT min(preset) FROM items INDEXED BY items_preset"
+        "SELECT min(preset) FROM items INDEXED BY items_by_preset"
         " WHERE user_id = :user_id AND deleted_at IS NULL AND preset > "
     )
     rows = connection.execute(
@@ -487,11 +395,6 @@ def _unused_paths(connection: sqlite3.Connection, rows: Sequence[sqlite3.Row]) -
         for path in {row["path"] for row in rows}
         if not connection.execute("SELECT 1 FROM items WHERE path = ?", (path,)).fetchone()
     ]
-
-
-def _quoted(word: str) -> str:
-    """Quote a word as an FTS5 string, so that nothing in it is parsed as an operator."""
-    return '"' + word.replace('"', '""') + '"'
 
 
 def item_of(row: Row, folder: Path) -> LibraryItem:

@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import Final, NamedTuple, TypeAlias, get_args
 
 from ...errors import ValidationError
-from ...storage.records import TEMPLATES, Job, JobGroup, Label, LabelKind, LibraryItem
+from ...storage.records import TEMPLATES, ItemSort, Job, JobGroup, Label, LabelKind, LibraryItem
 from ...workflow.fields.field_types import FILE_ROLES
 from ...workflow.loras.lora_values import active_loras, parse_loras
 from ...workflow.model_files import model_files
@@ -39,6 +39,14 @@ _PERIODS: Final = {
     "30": "Last 30 days",
     "days": "From … to …",
 }
+_ORDERS: Final[Mapping[ItemSort, str]] = {
+    "newest": "Newest first",
+    "oldest": "Oldest first",
+    "rating": "Best rated first",
+    "largest": "Largest first",
+    "preset": "By preset",
+    "name": "By file name",
+}
 # Roles that the detail view shows separately, or not at all.
 _SHOWN_ELSEWHERE: Final = frozenset(
     {"prompt", "negative", "seed", "width", "height", "model", *FILE_ROLES}
@@ -47,7 +55,7 @@ _SHOWN_ELSEWHERE: Final = frozenset(
 
 def frame() -> Html:
     """The tab before its results are loaded. The page's script shows the import to admins."""
-    return _render("frame", kinds=_KINDS, periods=_PERIODS)
+    return _render("frame", kinds=_KINDS, periods=_PERIODS, orders=_ORDERS)
 
 
 class _Tile(NamedTuple):

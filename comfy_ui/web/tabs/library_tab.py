@@ -16,7 +16,15 @@ from starlette.responses import HTMLResponse, JSONResponse, Response, StreamingR
 from starlette.routing import BaseRoute, Route
 
 from ...errors import ValidationError
-from ...storage.records import Job, JobGroup, Kind, LabelKind, LibraryItem
+from ...storage.records import (
+    ItemSort,
+    Job,
+    JobGroup,
+    Kind,
+    LabelKind,
+    LibraryItem,
+    sort_value,
+)
 from ..components.html import size
 from ..components.html_block import html_block
 from ..components.library_view import comparison, detail, frame, group_head, tiles
@@ -48,12 +56,24 @@ class LibrarySearch(BaseModel):
     since: Annotated[float | None, _Optional] = None
     until: Annotated[float | None, _Optional] = None
     group_id: Annotated[str | None, _Optional, Field(max_length=64)] = None
+    sort: ItemSort = "newest"
     before: Annotated[int | None, _Optional] = None
+    before_value: Annotated[str | int | None, Field(max_length=1000), _Optional] = None
+
+    @model_validator(mode="after")
+    def _number(self) -> Self:
+        """Read the value of a number, which a query has as text."""
+        if self.sort in {"rating", "largest"} and isinstance(self.before_value, str):
+            self.before_value = int(self.before_value)
+        return self
 
     @property
     def folds(self) -> bool:
-        """Whether groups are folded: not in a search, as the cover need not match it."""
-        return not self.model_dump(exclude={"before"}, exclude_defaults=True)
+        """Whether groups are folded: not in a search, as the cover need not match it.
+
+        Neither in another order, in which results of the group have places of their own.
+        """
+        return not self.model_dump(exclude={"before", "before_value"}, exclude_defaults=True)
 
 
 class _DeletedBefore(BaseModel):
@@ -102,6 +122,21 @@ class _NewName(BaseModel):
     new_name: Annotated[str, Field(max_length=200)]
 
 
+class _SearchName(BaseModel):
+    """The name of a saved search."""
+
+    name: Annotated[str, Field(max_length=200)]
+
+
+class _SavedSearch(_SearchName):
+    """A search to save: the fields of the search form that are set."""
+
+    fields: Annotated[
+        dict[Annotated[str, Field(max_length=20)], Annotated[str, Field(max_length=500)]],
+        Field(min_length=1, max_length=20),
+    ]
+
+
 class _Pair(BaseModel):
     """The ids of two results to compare."""
 
@@ -144,6 +179,15 @@ class LibraryTab(Tab):
             Route("/library/import/stop", guarded(self._stop, writes=True), methods=["POST"]),
             Route("/library/presets", guarded(self._presets)),
             Route("/library/labels", guarded(self._labels)),
+            Route("/library/searches", guarded(self._searches)),
+            Route(
+                "/library/save-search", guarded(self._save_search, writes=True), methods=["POST"]
+            ),
+            Route(
+                "/library/delete-search",
+                guarded(self._delete_search, writes=True),
+                methods=["POST"],
+            ),
             Route(
                 "/library/rename-label", guarded(self._rename_label, writes=True), methods=["POST"]
             ),
@@ -162,7 +206,12 @@ class LibraryTab(Tab):
         results = await self._services.library.results(
             user_id, limit=PAGE, folded=search.folds, **search.model_dump()
         )
-        following = {"before": results[-1].id} if len(results) == PAGE else None
+        following: dict[str, object] | None = None
+        if len(results) == PAGE:
+            value = sort_value(results[-1], search.sort)
+            following = {"before": results[-1].id} | (
+                {} if value is None else {"before_value": value}
+            )
         answer = {"html": "", "next": following}
         groups: dict[str, JobGroup] = {}
         if search.group_id:
@@ -209,6 +258,24 @@ class LibraryTab(Tab):
         library = self._services.library
         await library.rename_label(user_id, named.kind, named.name, named.new_name)
         return await self._labels(request)
+
+    async def _searches(self, request: Request) -> Response:
+        """The user's saved searches: the fields of the search form, by name."""
+        user_id = self._access.require("see_own", request)
+        searches = await self._services.library.saved_searches(user_id)
+        return JSONResponse(searches, headers=PRIVATE)
+
+    async def _save_search(self, request: Request) -> Response:
+        user_id = self._access.require("see_own", request)
+        search = asked(_SavedSearch, await body(request))
+        await self._services.library.save_search(user_id, search.name, search.fields)
+        return await self._searches(request)
+
+    async def _delete_search(self, request: Request) -> Response:
+        user_id = self._access.require("see_own", request)
+        name = asked(_SearchName, await body(request)).name
+        await self._services.library.delete_search(user_id, name)
+        return await self._searches(request)
 
     async def _space(self, request: Request) -> Response:
         """The storage used by the user's results, as text, and whether they may import folders."""
