@@ -2,12 +2,12 @@
 // Files dropped on the page, and the dialog that offers what to do with one.
 "use strict";
 (() => {
-  const { $, make, dialog, remember } = window.comfy.kit;
+  const { $, make, dialog, remember, toCreate } = window.comfy.kit;
   const { sendFile, openWorkflow, showNeeds, toWorkflows } = window.comfy.workflows;
   /** @param {string} id */
   const shown = (id) => Boolean($(`#${id}`)?.getClientRects().length);
 
-  const where = () => (shown("workflows") ? "workflows" : shown("create") ? "create" : null);
+  const where = () => ["workflows", "create", "library"].find(shown) ?? null;
   /** @param {{ dataTransfer: DataTransfer | null }} event */
   const hasFile = (event) => event.dataTransfer?.types.includes("Files");
   /** @type {ReturnType<typeof setTimeout> | undefined} */
@@ -39,6 +39,7 @@
     const choice = (text, className, then) =>
       make("button", { type: "button", className, textContent: text, onclick: () => (box.close(), then?.()) });
     const apply = (what) => () => {
+      toCreate();
       remember($("#prompt textarea")?.value ?? "");
       $("#drop .island, #drop.island").comfyTrigger("apply", { id: summary.id, what, draft: window.comfy.current() });
     };
@@ -52,7 +53,7 @@
         summary.needs && choice("Show requirements", "act", () => (toWorkflows(), showNeeds(summary.needs))),
         summary.prompt && choice("Prompt only", "act", apply("prompt")),
         summary.seed && choice("Seed only", "act", apply("seed")),
-        input && choice("Use as input", "act", () => give(input, file)),
+        input && choice("Use as input", "act", () => (toCreate(), give(input, file))),
         picture && window.comfy.sees() && choice("Describe it", "act", () => window.comfy.describe(file)),
         choice("Cancel", "act"),
       ),

@@ -2,7 +2,7 @@
 // The Library tab: loads pages of results, sorts them by day, opens groups, keeps the selection.
 "use strict";
 (() => {
-  const { $, $$, make, toast, post, dialog, toCreate, dialogOpen, typing } = window.comfy.kit;
+  const { $, $$, make, toast, post, dialog, toCreate, dialogOpen, typing, load, save } = window.comfy.kit;
   const { compare, star, drop, keys, starred } = window.comfy;
 
   const root = () => $(".library");
@@ -294,7 +294,7 @@
     if ($(".picked", bar).textContent !== text) $(".picked", bar).textContent = text;
     const pictures = chosen.filter((tile) => thumbOf(tile).dataset.kind === "image");
     $("[data-do=compare-picked]", bar).disabled = chosen.length !== 2 || pictures.length !== 2;
-    for (const name of ["star", "label", "zip", "delete", "restore", "delete-forever"]) $(`[data-do=${name}-picked]`, bar).disabled = !chosen.length;
+    for (const name of ["star", "label", "share", "zip", "delete", "restore", "delete-forever"]) $(`[data-do=${name}-picked]`, bar).disabled = !chosen.length;
   }
 
   // ---- groups --------------------------------------------------------------------------------
@@ -482,6 +482,20 @@
     } else if (keys(event, thumbOf(tile))) event.preventDefault();
   });
 
+  // ---- the size of thumbnails ----------------------------------------------------------------
+
+  const SIZE = "library-thumbnails";
+  /** @param {string} size 1 to 3 */
+  function resize(size) {
+    root().dataset.size = size;
+    $(".tile-size input").value = size;
+  }
+  document.addEventListener("input", (/** @type {On<Event>} */ event) => {
+    if (!event.target.matches?.(".tile-size input")) return;
+    save(SIZE, event.target.value);
+    resize(event.target.value);
+  });
+
   // The frame appears when its tab is opened first, and again and again after that.
   const seen = new IntersectionObserver((entries) => {
     if (!entries.some((entry) => entry.isIntersecting)) return;
@@ -497,6 +511,7 @@
     if (!box) return;
     loaded = false;
     group = null;
+    resize(load(SIZE, "2"));
     seen.observe(box);
     end.observe($(".more", box));
   });

@@ -7,6 +7,7 @@ import logging
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Container, Iterable, Mapping
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -334,9 +335,12 @@ class LibraryService:
         return ids
 
     async def zip(self, item_ids: Iterable[int], user_id: str) -> AsyncGenerator[bytes, None]:
-        """Yield a ZIP file of the original files in chunks, while it is created."""
+        """Yield a ZIP file of the original files in chunks, while it is created.
+
+        :data:`.result_files.METADATA_FILE` in it has the settings of each file.
+        """
         items = await self._store.items(list(item_ids), user_id)
-        chunks = zip_chunks((item.filename, item.path) for item in items)
+        chunks = zip_chunks((item.filename, item.path, _settings(item)) for item in items)
         try:
             while chunk := await self.file_thread.run(next, chunks, b""):
                 yield chunk
@@ -492,6 +496,22 @@ class LibraryService:
                 deleted_before=now - self._keep_deleted_s, created_before=now - YOUNG_S
             )
             await self.file_thread.run(self.files.remove, paths)
+
+
+def _settings(item: LibraryItem) -> dict[str, Any]:
+    """Return how a result was made, and how its user has rated it, for the file in a ZIP."""
+    return {
+        "kind": item.kind,
+        "width": item.width,
+        "height": item.height,
+        "created_at": datetime.fromtimestamp(item.created_at, UTC).isoformat(),
+        "preset": item.preset,
+        "prompt": item.prompt,
+        "seed": item.seed,
+        "values": item.values,
+        "starred": item.starred,
+        "rating": item.rating,
+    }
 
 
 @asynccontextmanager

@@ -12,6 +12,7 @@ Every function blocks and runs in the library's file thread.
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
 import mimetypes
 import os
@@ -20,10 +21,10 @@ import shutil
 import time
 import uuid
 import zipfile
-from collections.abc import Container, Generator, Iterable
+from collections.abc import Container, Generator, Iterable, Mapping
 from io import RawIOBase
 from pathlib import Path, PurePosixPath
-from typing import Final
+from typing import Any, Final
 
 from ..client.transfer.files import DownloadTarget, safe_name
 from ..protocol.outputs import OutputFile, kind_of
@@ -203,6 +204,9 @@ def _thumbnail(path: Path, thumbnail: Path, kind: Kind) -> tuple[int, int] | Non
 
 # Zip
 
+METADATA_FILE: Final = "comfy-ui.json"
+"""The file of a ZIP that says how its files were made."""
+
 
 class _Pipe(RawIOBase):
     """A writable file that keeps only the bytes since the last :meth:`take`."""
@@ -224,29 +228,32 @@ class _Pipe(RawIOBase):
 
 
 def zip_chunks(
-    files: Iterable[tuple[str, Path]], *, chunk_bytes: int = 1 << 20
+    files: Iterable[tuple[str, Path, Mapping[str, Any]]], *, chunk_bytes: int = 1 << 20
 ) -> Generator[bytes, None, None]:
-    """Yield a ZIP file of ``(name, path)`` pairs, in chunks of about ``chunk_bytes``.
+    """Yield a ZIP file of ``(name, path, facts)``, in chunks of about ``chunk_bytes``.
 
-    Nothing is compressed, because images and videos already are. Equal names get a number.
-    Missing files are skipped.
+    :data:`METADATA_FILE` has the name, the SHA-256 and the facts of each file. Nothing is
+    compressed, because images and videos already are. Equal names get a number. Missing files are
+    skipped.
     """
     pipe = _Pipe()
-    used: set[str] = set()
+    used = {METADATA_FILE}
+    listed: list[dict[str, Any]] = []
     with zipfile.ZipFile(pipe, "w", zipfile.ZIP_STORED) as archive:
-        for name, path in files:
+        for name, path, facts in files:
             try:
                 source = path.open("rb")
             except FileNotFoundError:
                 logger.warning("Skipped in the ZIP file: %s is missing at %s", name, path)
                 continue
-            with (
-                source,
-                archive.open(_unused(safe_name(name), used), "w", force_zip64=True) as target,
-            ):
+            unused, digest = _unused(safe_name(name), used), hashlib.sha256()
+            with source, archive.open(unused, "w", force_zip64=True) as target:
                 while chunk := source.read(chunk_bytes):
+                    digest.update(chunk)
                     target.write(chunk)
                     yield pipe.take()
+            listed.append({"file": unused, "sha256": digest.hexdigest(), **facts})
+        archive.writestr(METADATA_FILE, json.dumps(listed, ensure_ascii=False, indent=2))
     yield pipe.take()
 
 

@@ -38,6 +38,7 @@ _SCRIPTS = (
     "viewer.js",
     "labels.js",
     "saved_searches.js",
+    "share_files.js",
     "library_tab.js",
     "queue_tab.js",
     "preset_picker.js",

@@ -37,7 +37,7 @@ def test_grid_dialog_counts_results_and_creates_a_contact_sheet(page: Any) -> No
         page.click(f"{done} >> nth=0 >> a[download]")
     with zipfile.ZipFile(download.value.path()) as archive:
         names = archive.namelist()
-    assert len(names) == 5
+    assert len(names) == 6  # with the metadata
     assert "grid-steps-prompt.webp" in names
     page.get_by_role("tab", name="Create").click()
     sheet = "#results .thumb[data-name='grid-steps-prompt.webp']"

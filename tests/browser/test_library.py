@@ -172,6 +172,46 @@ def test_library_is_sorted_and_a_search_is_saved_as_a_chip(library: Any) -> None
     library.wait_for_selector(chip, state="detached")
 
 
+def test_library_thumbnails_have_a_size_and_results_and_files_are_dragged(library: Any) -> None:
+    slider = ".tile-size input"
+    height = "document.querySelector('.library .tile').offsetHeight"
+    before = library.evaluate(height)
+    library.focus(slider)
+    library.keyboard.press("End")
+    library.wait_for_function(f"{height} > {before}")
+    library.reload()
+    opened(library)
+    assert library.input_value(slider) == "3"
+    url = library.evaluate(
+        """() => {
+            const dataTransfer = new DataTransfer();
+            const event = new DragEvent("dragstart", { bubbles: true, dataTransfer });
+            document.querySelector(".library .thumb").dispatchEvent(event);
+            return dataTransfer.getData("DownloadURL");
+        }"""
+    )
+    kind, name, address = url.split(":", 2)
+    assert (kind, name) == (
+        "application/octet-stream",
+        library.get_attribute(".library .thumb", "data-name"),
+    )
+    answer = library.request.get(address)
+    assert answer.headers["content-disposition"].startswith("attachment")
+    library.evaluate(
+        """async (url) => {
+            const dataTransfer = new DataTransfer();
+            const content = await (await fetch(url)).blob();
+            dataTransfer.items.add(new File([content], "kite.png", { type: "image/png" }));
+            const target = document.querySelector(".library");
+            target.dispatchEvent(new DragEvent("drop", { bubbles: true, dataTransfer }));
+        }""",
+        address,
+    )
+    library.click("#dropped .act:text-is('Apply all')")
+    library.wait_for_function("document.querySelector('#prompt textarea').value.startsWith('a ')")
+    assert library.is_visible("#prompt textarea")
+
+
 def test_viewer_delete_can_be_undone(library: Any) -> None:
     before = prompts(library)
     tile(library, PROMPTS[2]).locator(".thumb").click()
@@ -279,8 +319,9 @@ def test_library_zip_of_selection_has_the_original_bytes(
     caught.value.save_as(tmp_path / "some.zip")
     originals = saved(painter)
     with zipfile.ZipFile(io.BytesIO((tmp_path / "some.zip").read_bytes())) as archive:
-        assert len(archive.namelist()) == 2
-        for name in archive.namelist():
+        *names, metadata = archive.namelist()
+        assert (len(names), metadata) == (2, "comfy-ui.json")
+        for name in names:
             assert archive.read(name) == originals[name].read_bytes()
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import io
+import json
 import os
 import time
 import zipfile
@@ -177,10 +179,16 @@ def test_zip_chunks_streams_original_bytes_under_distinct_names(
     contents = {"a.png": os.urandom(3 << 20), "b.png": os.urandom(10), "c": b""}
     for name, content in contents.items():
         (tmp_path / name).write_bytes(content)
-    entries = [("x.png", tmp_path / name) for name in contents]
-    pieces = list(zip_chunks([*entries, ("gone.png", tmp_path / "gone.png")]))
+    entries = [("x.png", tmp_path / name, {"prompt": name}) for name in contents]
+    pieces = list(zip_chunks([*entries, ("gone.png", tmp_path / "gone.png", {})]))
     assert max(map(len, pieces)) < 2 << 20
     with zipfile.ZipFile(io.BytesIO(b"".join(pieces))) as archive:
         assert archive.testzip() is None
-        assert archive.namelist() == ["x.png", "x (2).png", "x (3).png"]
-        assert [archive.read(name) for name in archive.namelist()] == [*contents.values()]
+        *names, metadata = archive.namelist()
+        assert names == ["x.png", "x (2).png", "x (3).png"]
+        assert [archive.read(name) for name in names] == [*contents.values()]
+        assert metadata == "comfy-ui.json"
+        assert json.loads(archive.read(metadata)) == [
+            {"file": name, "sha256": hashlib.sha256(contents[own]).hexdigest(), "prompt": own}
+            for name, own in zip(names, contents, strict=True)
+        ]

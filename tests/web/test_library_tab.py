@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import doctest
 import io
+import json
 import os
 import re
 import zipfile
@@ -99,7 +100,7 @@ async def test_library_group_is_a_tile_that_stands_for_its_results(web_app: WebA
     assert item_ids(starred) == ids
     answer = await page.get("/library/zip", params={"groups": grid.id, "ids": single})
     with zipfile.ZipFile(io.BytesIO(answer.content)) as archive:
-        assert len(archive.namelist()) == 5
+        assert len(archive.namelist()) == 6  # with the metadata
     assert (await page.get("/library/zip")).status_code == 422
     deleted = (await page.post("/library/delete", json={"ids": [cover], **group})).json()["ids"]
     assert sorted(deleted) == sorted(ids)
@@ -248,8 +249,10 @@ async def test_library_zip_contains_own_unmodified_files_only(web_app: WebApp) -
     answer = await page.get("/library/zip", params={"ids": numbers})
     originals = engine_files(web_app.server)
     with zipfile.ZipFile(io.BytesIO(answer.content)) as archive:
-        assert len(archive.namelist()) == 2
-        assert all(archive.read(name) == originals[name] for name in archive.namelist())
+        facts = json.loads(archive.read("comfy-ui.json"))
+        assert len(facts) == 2
+        assert all(archive.read(fact["file"]) == originals[fact["file"]] for fact in facts)
+        assert {"prompt", "seed", "preset", "values", "sha256"} <= facts[0].keys()
 
 
 async def test_library_detail_is_escaped_and_not_cached(web_app: WebApp) -> None:

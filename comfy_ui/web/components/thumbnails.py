@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from ...storage.records import LibraryItem
 from .html import Html, page_text
 from .templates import render
 
 __all__ = ["Thumbnail", "file_url", "gallery", "thumb_url", "thumbnail"]
+
+
+_NARROWEST: Final = 0.5
+_WIDEST: Final = 2.4
 
 
 class Thumbnail(NamedTuple):
@@ -26,6 +30,8 @@ class Thumbnail(NamedTuple):
     seed: int | None
     is_preview: bool
     starred: bool
+    ratio: float
+    """Width by height, within the limits of a row of thumbnails."""
 
 
 def gallery(items: Sequence[LibraryItem], *, more: bool = False) -> Html:
@@ -53,7 +59,14 @@ def thumbnail(item: LibraryItem) -> Thumbnail:
         seed=item.seed,
         is_preview=item.is_preview,
         starred=item.starred,
+        ratio=_ratio(item),
     )
+
+
+def _ratio(item: LibraryItem) -> float:
+    if not item.width or not item.height:
+        return 1.0
+    return round(min(max(item.width / item.height, _NARROWEST), _WIDEST), 3)
 
 
 def file_url(item: LibraryItem) -> str:
