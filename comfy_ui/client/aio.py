@@ -173,11 +173,11 @@ class ComfyWSClient:
         self._transfers = parts.transfers
         self._sources = parts.sources
         self._durations = parts.durations
+        self._api = parts.api
         self._breaker = choose_breaker(breaker, self._server, has_network=http is None)
         self._http = checked_transport(http, httpx.AsyncBaseTransport)
         self._connections = ConnectionsByLoop(
             lambda: LoopConnections(
-                self._server,
                 AsyncTransport(self._server, breaker=self._breaker, http=self._http),
                 parts,
             )
@@ -371,7 +371,9 @@ class ComfyWSClient:
             ValidationError: ``prompt_id`` is not a canonical lowercase UUID.
         """
         check_timeout(timeout)
-        if not await self.has_job(check_prompt_id(prompt_id)):
+        if not self._server.assigns_ids:
+            check_prompt_id(prompt_id)
+        if not await self.has_job(prompt_id):
             if workflow is None:
                 raise no_trace(prompt_id)
             prompt_id = await self.queue_prompt(workflow, values=values, prompt_id=prompt_id)
@@ -534,8 +536,8 @@ class ComfyWSClient:
         """
         check_timeout(job_timeout, "job_timeout")
         jobs = batch_jobs(workflows, prompt_ids, resume=resume)
-        is_cloud = self._server.address.is_cloud
-        lookup = present_jobs(self._asker, prompt_ids or (), lists_history=not is_cloud)
+        assigns_ids = self._server.assigns_ids
+        lookup = present_jobs(self._asker, prompt_ids or (), lists_history=not assigns_ids)
         present = await self._drive(lookup) if resume else set()
 
         async def run(job: BatchJob) -> AsyncResult:
@@ -1216,7 +1218,7 @@ class ComfyWSClient:
                 hint="Use await client.download(file).",
             )
         with closing(SyncTransport(self._server, breaker=self._breaker, http=http)) as transport:
-            return run_flow(self._transfers.read(file), transport)
+            return run_flow(self._api.carry(self._transfers.read(file)), transport)
 
     async def _save(self, files: Sequence[OutputFile], folder: Path) -> list[Path]:
         return await self._drive(self._transfers.save(files, folder))

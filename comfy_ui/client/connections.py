@@ -12,7 +12,6 @@ from .operations import Flow
 from .parts import CLEANUP_TIMEOUT_S, ClientParts
 from .tracking.session import Session
 from .transport.http_transport import AsyncTransport, closed_client
-from .transport.server_address import ServerAddress
 
 T = TypeVar("T")
 
@@ -20,12 +19,13 @@ T = TypeVar("T")
 class LoopConnections:
     """The connections and tasks within one event loop."""
 
-    def __init__(
-        self, server: ServerAddress, transport: AsyncTransport, parts: ClientParts
-    ) -> None:
+    def __init__(self, transport: AsyncTransport, parts: ClientParts) -> None:
+        self._api = parts.api
         self.transport = transport
         self.session = Session(
-            server,
+            lambda on_message, on_change: parts.api.open_feed(
+                transport.send, on_message=on_message, on_change=on_change
+            ),
             parts.asker,
             parts.tracking,
             self.drive,
@@ -38,7 +38,7 @@ class LoopConnections:
 
     async def drive(self, flow: Flow[T]) -> T:
         """Run a flow; return its result."""
-        return await await_flow(flow, self.transport)
+        return await await_flow(self._api.carry(flow), self.transport)
 
     def drive_in_background(self, flow: Flow[object], *, name: str) -> None:
         """Run a flow in a task; :meth:`close` waits a moment for it."""

@@ -10,6 +10,8 @@ from uuid import uuid4
 
 from ..errors import ValidationError
 from ..protocol.durations import NodeDurations
+from .api.api_choice import choose_api
+from .api.server_api import ServerApi
 from .operations import Asker
 from .submission import check_prompt_id
 from .tracking.job_telemetry import Telemetry
@@ -41,6 +43,7 @@ class ClientParts:
     transfers: FileTransfers
     sources: WorkflowSources
     durations: NodeDurations
+    api: ServerApi
 
     @classmethod
     def for_server(
@@ -58,10 +61,11 @@ class ClientParts:
             asker=asker,
             telemetry=telemetry,
             pictures=pictures,
-            tracking=JobTracking(asker, telemetry, is_cloud=server.address.is_cloud),
+            tracking=JobTracking(asker, telemetry, is_cloud=server.assigns_ids),
             transfers=transfers,
             sources=WorkflowSources(asker, transfers, environment, partner_key=server.partner_key),
             durations=NodeDurations() if durations is None else durations,
+            api=choose_api(server),
         )
 
 

@@ -163,6 +163,7 @@ class ComfyClient:
         self._transfers = parts.transfers
         self._sources = parts.sources
         self._durations = parts.durations
+        self._api = parts.api
         self._breaker = choose_breaker(breaker, self._server, has_network=http is None)
         self._transport = SyncTransport(
             self._server, breaker=self._breaker, http=checked_transport(http, httpx.BaseTransport)
@@ -353,7 +354,9 @@ class ComfyClient:
             ValidationError: ``prompt_id`` is not a canonical lowercase UUID.
         """
         check_timeout(timeout)
-        if not self.has_job(check_prompt_id(prompt_id)):
+        if not self._server.assigns_ids:
+            check_prompt_id(prompt_id)
+        if not self.has_job(prompt_id):
             if workflow is None:
                 raise no_trace(prompt_id)
             prompt_id = self.queue_prompt(workflow, values=values, prompt_id=prompt_id)
@@ -499,8 +502,8 @@ class ComfyClient:
         """
         check_timeout(job_timeout, "job_timeout")
         jobs = batch_jobs(workflows, prompt_ids, resume=resume)
-        is_cloud = self._server.address.is_cloud
-        lookup = present_jobs(self._asker, prompt_ids or (), lists_history=not is_cloud)
+        assigns_ids = self._server.assigns_ids
+        lookup = present_jobs(self._asker, prompt_ids or (), lists_history=not assigns_ids)
         present = self._drive(lookup) if resume else set()
 
         def start(job: BatchJob) -> Followed:
@@ -1178,4 +1181,4 @@ class ComfyClient:
         return self._drive(self._asker.ask(call))
 
     def _drive(self, flow: Flow[T]) -> T:
-        return run_flow(flow, self._transport)
+        return run_flow(self._api.carry(flow), self._transport)

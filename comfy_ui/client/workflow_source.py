@@ -8,7 +8,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from ..errors import ValidationError
+from ..errors import ServerRejectedError, ValidationError
 from ..protocol.object_info import NodeRegistry
 from ..protocol.outputs import OutputFile
 from ..workflow.graph import classes, copied
@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from ..workflow.prepare import PreparedGraph
 
 logger = logging.getLogger(__name__)
+
+NOT_IMPLEMENTED = 501
+"""The status of what a server's API does not have at all."""
 
 WorkflowSource: TypeAlias = "Mapping[str, Any] | str | bytes | Path | Workflow"
 """A graph or editor workflow (dict), a preset's id, a file or its bytes; see ``load_workflow``."""
@@ -69,7 +72,10 @@ class WorkflowSources:
         if not self._partner_key:
             return extra_data
         class_types = classes(runnable.graph)
-        registry = yield from self.object_info()
+        registries = yield from self._registries()
+        if not registries:  # nothing says which nodes are partner nodes
+            return extra_data
+        (registry,) = registries
         partner_nodes = registry.partner_nodes(class_types)
         for class_type in class_types - {*registry}:  # newer than what was read
             partner_nodes += (yield from self.object_info(class_type)).partner_nodes([class_type])
@@ -151,6 +157,15 @@ class WorkflowSources:
             )
         )
 
+    def _registries(self) -> Flow[list[NodeRegistry]]:
+        """The server's node classes; none if its API does not list them."""
+        try:
+            return [(yield from self.object_info())]
+        except ServerRejectedError as error:
+            if error.status != NOT_IMPLEMENTED:
+                raise
+            return []
+
     def _prepare(self, source: Workflow, values: Mapping[str, Any]) -> Flow[PreparedGraph]:
         from ..workflow.conditioning.picture_values import pictures_in
         from ..workflow.prepare import prepare
@@ -159,7 +174,7 @@ class WorkflowSources:
 
         settings = self._environment.settings
         needs_registry = values or source.format != "api"
-        registries = [(yield from self.object_info())] if needs_registry else []
+        registries = (yield from self._registries()) if needs_registry else []
         named = [*values.values(), *pictures_in(values)]
         uploads = {value for value in named if isinstance(value, UploadedFile)}
         return (

@@ -164,7 +164,7 @@ async def test_f1_socket_cut_is_replaced_under_fresh_client_id(
     prompt_id = await client.queue_prompt(sleeper(1.5))
     waiting = asyncio.create_task(client.wait_for_completion(prompt_id))
     await until_running(client, prompt_id)
-    client._session._socket.cycle()
+    client._session._feed.cycle()
     await eventually(lambda: len(sockets) == 2)
     assert (await waiting).images
     assert sockets[0] != sockets[1]
@@ -179,15 +179,15 @@ async def test_f1_socket_open_but_silent_is_detected_and_replaced(
     monkeypatch.setattr("comfy_ui.protocol.polling.WATCHDOG_S", 0.3)
     monkeypatch.setattr("comfy_ui.client.tracking.session._DEAF_S", 0.3)
     await client.run(image_graph(1))
-    hear = client._session._socket._on_message
+    hear = client._session._feed._on_message
 
     def only_the_second(client_id: str, message: Any) -> None:
         if client_id != sockets[0]:
             hear(client_id, message)
 
-    client._session._socket._on_message = only_the_second
+    client._session._feed._on_message = only_the_second
     assert (await client.run(image_graph(2))).images
-    await eventually(lambda: client._session._socket.client_id is None)
+    await eventually(lambda: client._session._feed.client_id is None)
     seen: list[Progress] = []
     await client.run(sleeper(0.3), on_progress=seen.append)
     assert len(sockets) == 2
@@ -230,7 +230,7 @@ async def test_f8_run_without_socket_follows_job_by_polling(
             for _ in range(3):
                 assert (await client.run(image_graph(), timeout=10)).images
             if status in (401, 403):
-                assert client._session._socket.refused
+                assert client._session._feed.refused
                 assert len(sockets) == 1
 
 

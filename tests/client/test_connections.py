@@ -28,7 +28,7 @@ def test_client_in_a_second_event_loop_works_as_in_the_first(engine: DemoServer)
         result = await client.run(
             image_graph(color), on_progress=lambda p: progress.append(p.progress), timeout=20
         )
-        assert client._session._socket.client_id, "progress is pushed in each loop"
+        assert client._session._feed.client_id, "progress is pushed in each loop"
         return result.prompt_id
 
     first = asyncio.run(run(1))

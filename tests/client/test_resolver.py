@@ -154,7 +154,7 @@ async def test_guarded_socket_reconnect_resolves_and_checks_again(dns: Names) ->
         socket = Socket(endpoint, on_message=lambda *_: None, on_change=opened.append)
         try:
             assert await socket.ready()
-            socket.want(wanted=True)
+            socket.want(["a-job"])
             socket.cycle()
             async with asyncio.timeout(20):
                 while dns.asked.count("gpu.test") < 3:  # noqa: ASYNC110 -- asked by a thread

@@ -66,7 +66,7 @@ async def test_verify_custom_authority_gives_progress_over_wss(
         ComfyWSClient(url=proxy.url, verify=certificates.ca) as client,
     ):
         assert (await client.run(sleeper(0.3), on_progress=seen.append)).images
-        assert client._session._socket.client_id
+        assert client._session._feed.client_id
     assert any(progress.steps for progress in seen)
     assert proxy.sockets == 1
 

@@ -103,7 +103,7 @@ async def test_ws_client_proxy_of_options_carries_the_socket(own_transport: bool
         options = ClientOptions(proxy=proxy.url.replace("//", "//user:secret@"), websocket=True)
         http: Any = httpx.AsyncHTTPTransport(proxy=proxy.url) if own_transport else None
         async with ComfyWSClient("http://gpu.invalid:81", options=options, http=http) as client:
-            assert await client._session._socket.ready() is None
+            assert await client._session._feed.ready() is None
     (request,) = proxy.requests
     assert (request.method, request.path) == ("CONNECT", "gpu.invalid:81")
     assert request.headers["proxy-authorization"].startswith("Basic ")
@@ -118,7 +118,7 @@ async def test_ws_client_trust_env_takes_all_proxy_for_the_socket(
             monkeypatch.delenv(name.lower(), raising=False)
         monkeypatch.setenv("ALL_PROXY", proxy.url)
         async with ComfyWSClient("http://gpu.invalid:81", trust_env=True) as client:
-            assert await client._session._socket.ready() is None
+            assert await client._session._feed.ready() is None
     assert [request.method for request in proxy.requests] == ["CONNECT"]
 
 
@@ -129,7 +129,7 @@ async def test_ws_client_headers_are_sent_with_the_sockets_handshake() -> None:
         async with ComfyWSClient(
             url=server.url, headers=headers, token="t", http=http, options=SOCKET
         ) as client:
-            assert await client._session._socket.ready() is None
+            assert await client._session._feed.ready() is None
     (request,) = server.requests
     assert request.path.startswith("/ws?clientId=")
     assert request.headers["x-team"] == "blue"

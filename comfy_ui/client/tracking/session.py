@@ -18,10 +18,9 @@ from uuid import uuid4
 from ...protocol.durations import NodeDurations
 from ...protocol.job import ConnectionLost, ConnectionRegained, is_deaf, new_job, poll_due
 from ...protocol.messages import Message, QueueStatus
+from ..api.server_api import LiveFeed, OnChange, OnMessage
 from ..operations import Asker, Flow
 from ..submission import Runnable
-from ..transport.server_address import ServerAddress
-from ..transport.websocket import Socket
 from .job_telemetry import Telemetry
 from .job_tracking import JobTracking
 from .tracked_job import JobChanges, Observer, TrackedJob
@@ -40,7 +39,7 @@ class Session:
     """The jobs of one client, within one event loop.
 
     Args:
-        server: where the socket connects.
+        open_feed: opens the messages that the server pushes.
         asker: gives the clock.
         tracking: the flows that poll and cancel.
         drive: runs a flow.
@@ -51,7 +50,7 @@ class Session:
 
     def __init__(
         self,
-        server: ServerAddress,
+        open_feed: Callable[[OnMessage, OnChange], LiveFeed],
         asker: Asker,
         tracking: JobTracking,
         drive: Callable[[Flow[float]], Awaitable[float]],
@@ -66,7 +65,7 @@ class Session:
         self._telemetry = telemetry
         self._observer = observer
         self._durations = durations
-        self._socket = Socket(server, on_message=self._received, on_change=self._connected)
+        self._feed = open_feed(self._received, self._connected)
         self._jobs: dict[str, TrackedJob] = {}
         self._stopped: deque[TrackedJob] = deque()
         # By prompt_id; True: set at the end only.
@@ -81,7 +80,7 @@ class Session:
 
     async def new_job(self, prompt_id: str, runnable: Runnable) -> TrackedJob:
         """Create a job before its post, so that no message about it is missed."""
-        client_id = await self._socket.ready()
+        client_id = await self._feed.ready()
         state = new_job(
             prompt_id,
             now=self._clock(),
@@ -125,7 +124,7 @@ class Session:
         event = asyncio.Event()
         self._jobs.setdefault(job.prompt_id, job)
         self._waiting.setdefault(job.prompt_id, {})[event] = end_only
-        self._socket.want(wanted=True)
+        self._feed.want(self._waiting)
         self._nudge(poll_due(job.state, self._clock()))
         if self._poller is None:
             # It serves all jobs, so it must not join the trace of the one that starts it.
@@ -140,8 +139,7 @@ class Session:
             if not watchers:
                 del self._waiting[job.prompt_id]
                 self._unwatched(job)
-            if not self._waiting:
-                self._socket.want(wanted=False)
+            self._feed.want(self._waiting)
 
     async def changes(
         self, job: TrackedJob, *, timeout_s: float | None, cancels: bool, end_only: bool = False
@@ -173,7 +171,7 @@ class Session:
 
     async def close(self) -> None:
         """Close the socket and end all tasks."""
-        await self._socket.close()
+        await self._feed.close()
         if self._timer is not None:
             self._timer.cancel()
         if self._poller is not None:
@@ -210,7 +208,7 @@ class Session:
                 self._telemetry.reconnected()
             self._was_open = True
         event = (
-            ConnectionLost(silent=self._socket.fell_silent)
+            ConnectionLost(silent=self._feed.fell_silent)
             if client_id is None
             else ConnectionRegained(listening=False)
         )
@@ -275,7 +273,7 @@ class Session:
     def _cycle_unless_heard(self, before: float) -> None:
         if self._heard_at == before:
             logger.info("The socket has gone deaf; opening another")
-            self._socket.cycle()
+            self._feed.cycle()
 
     def _unwatched(self, job: TrackedJob) -> None:
         job.forget_preview()

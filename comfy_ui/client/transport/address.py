@@ -68,8 +68,13 @@ class Address:
 
     @property
     def is_cloud(self) -> bool:
-        """Whether this is Comfy Cloud, whose routes differ."""
-        return self.host == "cloud.comfy.org"
+        """Whether this is Comfy Cloud's compatible API, whose routes differ a little."""
+        return self.host == "cloud.comfy.org" and not self.ends_in_v2
+
+    @property
+    def ends_in_v2(self) -> bool:
+        """Whether the path is that of a Comfy API v2, as in ``/api/v2``."""
+        return self.prefix.endswith("/v2")
 
     def __str__(self) -> str:
         return self.base_url

@@ -407,6 +407,9 @@ class _Exchange:
         route = _url(server.http_url(call.path))
         self.url = httpx.URL(f"{route}?{urlencode(call.query)}") if call.query else route
         self._elsewhere = False
+        if call.url:
+            self.url = _linked(call.url)
+            self._elsewhere = _origin(call.url) != _origin(server.address.base_url)
         self._redirects = 0
         self.status: int | None = None
         self._sent_bytes = len(call.body or b"") if file is None else _size_bytes(file)
@@ -530,6 +533,21 @@ def _url(url: str) -> httpx.URL:
         httpx.InvalidURL: it is not one.
     """
     return httpx.URL(url)
+
+
+def _linked(url: str) -> httpx.URL:
+    """A link that a server has sent.
+
+    Raises:
+        ComfyUIConnectionError: it is no web address.
+    """
+    try:
+        link = httpx.URL(url)
+    except (httpx.InvalidURL, ValueError):
+        link = httpx.URL("")
+    if link.scheme not in ("http", "https") or not link.host:
+        raise ComfyUIConnectionError("The server's link to a file is no web address.")
+    return link
 
 
 def _origin(url: str) -> tuple[str, str | None, int | None]:

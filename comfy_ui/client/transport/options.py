@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, Literal
 
 from ...errors import ValidationError
 
@@ -42,7 +42,14 @@ class ClientOptions:
     carries no WebSocket. True opens it beside that transport, with the proxy, certificates and
     headers of the client's other arguments."""
 
+    api: Literal["local", "v2"] | None = None
+    """The API that the server speaks: ComfyUI's own (``local``), or the Comfy API v2. None: an
+    address that ends in ``/v2`` is asked whether it has the routes of v2, and any other one is
+    taken for a ComfyUI."""
+
     def __post_init__(self) -> None:
+        if self.api not in (None, "local", "v2"):
+            raise ValidationError("api must be 'local', 'v2' or None.")
         if self.max_connections < 1 or self.max_retries < 0:
             raise ValidationError("max_connections starts at 1, and max_retries at 0.")
         if not (self.keep_alive_s >= 0 and self.connect_timeout_s > 0):

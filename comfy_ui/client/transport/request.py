@@ -73,6 +73,8 @@ class ApiRequest(Generic[T]):
 
     method: str
     path: str
+    url: str = ""
+    """An absolute address to use instead of ``path``. Another server gets no credentials."""
     parse: Callable[[ApiResponse], T]
     query: Mapping[str, str] = field(default_factory=dict)
     headers: Mapping[str, str] = field(default_factory=dict)

@@ -42,6 +42,16 @@ class ServerAddress:
     """Whether the caller passed ``http=``."""
 
     @property
+    def may_speak_v2(self) -> bool:
+        """Whether the server speaks the Comfy API v2, or is to be asked whether it does."""
+        return self.options.api == "v2" or (self.options.api is None and self.address.ends_in_v2)
+
+    @property
+    def assigns_ids(self) -> bool:
+        """Whether the server gives jobs ids of its own, as Comfy Cloud does."""
+        return self.address.is_cloud or self.may_speak_v2
+
+    @property
     def reason_to_poll(self) -> str:
         """Why no WebSocket is opened; empty if one is."""
         if self.options.websocket is False:

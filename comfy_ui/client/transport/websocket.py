@@ -12,7 +12,7 @@ import asyncio
 import json
 import logging
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextvars import Context
 from typing import TYPE_CHECKING, Literal
 from urllib.request import getproxies, proxy_bypass
@@ -96,9 +96,9 @@ class Socket:
                 self._asking -= 1
         return self.client_id
 
-    def want(self, *, wanted: bool) -> None:
-        """Set whether to reconnect when the connection is lost."""
-        if wanted:
+    def want(self, prompt_ids: Collection[str]) -> None:
+        """Set the jobs that are followed: with any, a lost connection is replaced."""
+        if prompt_ids:
             self._wanted.set()
         elif not self._asking:
             self._wanted.clear()

@@ -11,7 +11,8 @@ from typing import Final
 
 from ...client import ComfyWSClient
 from ...client.server_check import ServerCheck
-from ...errors import ComfyUIConnectionError
+from ...client.workflow_source import NOT_IMPLEMENTED
+from ...errors import ComfyUIConnectionError, ServerRejectedError
 from ...features import FEATURES
 from ...health import HealthTracker, with_local_facts
 from ...library.uploads import UploadStore
@@ -32,8 +33,9 @@ class Server:
     ``name`` is stored with each job. It is a hash of the address, so that it stays the same when
     the list of servers changes and does not reveal the address to users. ``host`` tells servers
     apart whose addresses are the same on several hosts, such as 127.0.0.1. ``parallel_jobs`` is how
-    many jobs it runs at a time; None: one. ``online`` is the result of the last check, and True
-    before the first.
+    many jobs it runs at a time; None: one. ``lists_nodes`` is False if the server's API has no
+    object_info: it may have everything. ``online`` is the result of the last check, and True before
+    the first.
     """
 
     def __init__(self, client: ComfyWSClient, *, host: str = "") -> None:
@@ -41,6 +43,7 @@ class Server:
         address = f"{host} {client.url}" if host else client.url
         self.name = hashlib.sha256(address.encode()).hexdigest()[:12]
         self.parallel_jobs = client.parallel_jobs
+        self.lists_nodes = True
         self.online = True
         self._health = HealthTracker(client.url)
         self._object_info: tuple[NodeRegistry | None, float] = (None, 0.0)  # and when it was read
@@ -65,6 +68,9 @@ class Server:
                 registry = await self.client.object_info(fresh=True)
             except ComfyUIConnectionError as error:
                 logger.info("The workflow is checked against cached object_info: %s", error)
+            except ServerRejectedError as error:
+                logger.info("The workflow is not checked against object_info: %s", error)
+                self.lists_nodes = error.status != NOT_IMPLEMENTED
             else:
                 self._object_info = registry, time.monotonic()
             return registry

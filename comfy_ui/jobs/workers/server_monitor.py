@@ -138,12 +138,15 @@ class ServerMonitor:
 
     async def _announce(self) -> None:
         """Announce the server, but an online one only after its object_info was read."""
-        if self._registry is not None or not self._offer.online:
+        known = self._registry is not None or not self._server.lists_nodes
+        if known or not self._offer.online:
             await self._queue.announce(self._server.name, self._offer)
 
     async def _read_registry(self) -> None:
         """Read object_info in a separate task: a large server takes minutes to answer."""
         registry = await self._server.node_registry(max_age_s=_OBJECT_INFO_MAX_AGE_S)
+        if registry is None and not self._server.lists_nodes:
+            await self._announce()
         if registry is None or registry is self._registry:
             return
         offer = await asyncio.to_thread(offer_of, registry)
