@@ -152,10 +152,155 @@ def _summary(error: type[ComfyHeadlessError]) -> str:
     return " ".join(docstring.partition("\n\n")[0].split()).replace("``", "`")
 
 
+# (program, call, what comes back, the test that shows it). Each test is the program's own client,
+# or sends the program's requests byte for byte.
+_IMAGES = "tests/security/test_images_api.py"
+_MCP = "tests/security/test_mcp.py"
+_HOOKS = "tests/web/test_webhooks.py"
+_V2 = "tests/client/api/test_v2_api.py"
+CLIENTS: tuple[tuple[str, str, str, str], ...] = (
+    (
+        "OpenAI SDK for Python",
+        "list models",
+        "the presets that are ready",
+        f"{_IMAGES}::test_sdk_lists_models_that_are_ready",
+    ),
+    (
+        "",
+        "generate with `n`",
+        "one job with a batch, in Library",
+        f"{_IMAGES}::test_sdk_generates_a_batch_that_is_one_job_in_the_library",
+    ),
+    (
+        "",
+        "generate with `stream`",
+        "previews, then the image",
+        f"{_IMAGES}::test_sdk_streams_partial_images_then_the_finished_one",
+    ),
+    ("", "edit with a mask", "the edited image", f"{_IMAGES}::test_sdk_edits_an_image_with_a_mask"),
+    (
+        "",
+        "`response_format` url",
+        "a file that the key opens",
+        f"{_IMAGES}::test_sdk_url_is_a_file_that_the_key_opens",
+    ),
+    (
+        "",
+        "`Idempotency-Key`",
+        "one job, found again",
+        f"{_IMAGES}::test_sdk_idempotency_key_makes_one_job_for_one_user",
+    ),
+    (
+        "",
+        "a call that fails",
+        "the SDK's own errors, with our hint",
+        f"{_IMAGES}::test_sdk_errors_are_those_of_the_sdk",
+    ),
+    (
+        "OpenAI SDK for Python, async",
+        "generate",
+        "the image of the default preset",
+        f"{_IMAGES}::test_async_sdk_generates_without_a_model_or_size",
+    ),
+    (
+        "",
+        "generate with `stream`",
+        "previews, then the image",
+        f"{_IMAGES}::test_async_sdk_streams",
+    ),
+    (
+        "OpenAI SDK for Node",
+        "list, generate, stream, edit",
+        "models, images, previews",
+        f"{_IMAGES}::test_node_sdk_lists_generates_streams_and_edits",
+    ),
+    ("Open WebUI", "generate", "images as base64", f"{_IMAGES}::test_open_webui_generates"),
+    ("", "edit", "the edited image", f"{_IMAGES}::test_open_webui_edits"),
+    ("LibreChat", "generate", "the image", f"{_IMAGES}::test_librechat_generates"),
+    (
+        "SillyTavern",
+        "list models, generate",
+        "models, the image",
+        f"{_IMAGES}::test_sillytavern_lists_models_and_generates",
+    ),
+    (
+        "MCP SDK, protocols 2025-11-25 and 2026-07-28",
+        "list tools, prompts, resources",
+        "eight tools with schemas of their results",
+        f"{_MCP}::test_mcp_client_of_either_protocol_lists_tools_prompts_and_templates",
+    ),
+    (
+        "",
+        "call `generate`",
+        "progress, an image, a link, a resource",
+        f"{_MCP}::test_mcp_client_of_either_protocol_receives_progress_pictures_and_resources",
+    ),
+    (
+        "",
+        "cancel a call",
+        "its job is canceled",
+        f"{_MCP}::test_mcp_call_cancelled_by_the_client_cancels_its_job",
+    ),
+    (
+        "",
+        "call `generate` below a path of nginx",
+        "links below that path",
+        "tests/browser/test_below_a_path.py::test_mcp_client_of_either_protocol_works_below_a_path",
+    ),
+    (
+        "MCP SDK 1.30 and 2.3 for Python",
+        "call every tool as admin, user and guest",
+        "results, or a refusal",
+        "tests/security/test_mcp_sdk.py::test_mcp_sdk_admin_calls_every_tool",
+    ),
+    (
+        "Standard Webhooks library",
+        "verify a message",
+        "its signature is genuine",
+        f"{_HOOKS}::test_webhook_sender_signs_as_standard_webhooks_verify",
+    ),
+    (
+        "Receivers of webhooks",
+        "refuse a message",
+        "it comes again until accepted",
+        f"{_HOOKS}::test_webhook_sender_retries_the_same_message_until_it_is_accepted",
+    ),
+    (
+        "",
+        "`x_comfy_ui.webhook`",
+        "the message has the images",
+        f"{_IMAGES}::test_webhook_of_a_request_receives_the_images_that_it_made",
+    ),
+    (
+        "comfy-api-proxy, as a server of this app",
+        "upload, run, download",
+        "the file, at 100 %",
+        f"{_V2}::test_v2_proxy_runs_a_job_with_an_upload_and_returns_its_file",
+    ),
+    (
+        "",
+        "a wrong workflow, cancel, an unknown id",
+        "errors with reasons; the job stops",
+        f"{_V2}::test_v2_proxy_refuses_with_node_errors_and_cancels",
+    ),
+)
+
+
+def clients_table() -> str:
+    """The programs that are tested, with their calls; each row has a test that exists."""
+    for _, _, _, test in CLIENTS:
+        path, _, name = test.partition("::")
+        source = (DOCS.parent / path).read_text(encoding="utf-8")
+        assert re.search(rf"^(async )?def {name}\(", source, re.MULTILINE), f"no test {test}"
+    rows = [f"| {client} | {call} | {result} |" for client, call, result, _ in CLIENTS]
+    return "\n".join(["| program | call | result |", "|---|---|---|", *rows]) + "\n"
+
+
 # mark in the page -> (page, table); the table follows the mark, up to the next blank line.
 TABLES: dict[str, tuple[Path, Callable[[], str]]] = {
     "settings": (DOCS / "use" / "settings.md", settings_table),
     "errors": (DOCS / "library" / "errors.md", error_table),
+    "clients": (DOCS / "use" / "openai-api.md", clients_table),
     "permissions": (DOCS / "develop" / "security-model.md", permissions_table),
     "budgets": (DOCS / "develop" / "security-model.md", budgets_table),
 }

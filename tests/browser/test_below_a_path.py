@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
+import base64
 import os
 import shutil
 import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from urllib.parse import urljoin
 
 import httpx
 import pytest
+from mcp import Client
+from mcp.client.streamable_http import create_mcp_http_client, streamable_http_client
 
 from tests.browser import support
 
@@ -128,6 +133,34 @@ def test_mcp_below_a_path_links_to_files_below_it(below: str, program: httpx.Cli
     answer = program.post("mcp", json=call, headers=headers)
     assert answer.status_code == 200, answer.text
     assert f"{below}files/" in answer.text
+
+
+@pytest.mark.parametrize("mode", ["legacy", "auto"])
+def test_mcp_client_of_either_protocol_works_below_a_path(below: str, mode: str) -> None:
+    pair = base64.b64encode(":".join(LOGIN).encode()).decode()
+    headers = {"Authorization": f"Basic {pair}"}
+    arguments = {"preset": "sd15", "prompt": f"a harbor, {mode}", "values": {"steps": 2}}
+    progress: list[float] = []
+
+    async def on_progress(now: float, total: float | None, message: str | None) -> None:
+        progress.append(now)
+
+    async def call() -> tuple[str, Any]:
+        async with (
+            create_mcp_http_client(headers=headers) as http,
+            Client(streamable_http_client(f"{below}mcp", http_client=http), mode=mode) as opened,
+        ):
+            tools = await opened.list_tools()
+            assert "generate" in {tool.name for tool in tools.tools}
+            result = await opened.call_tool("generate", arguments, progress_callback=on_progress)
+            return opened.protocol_version, result
+
+    version, result = asyncio.run(call())
+    assert (version == "2026-07-28") is (mode == "auto")
+    assert progress[-1] == 100, "progress passes through nginx"
+    (link,) = [str(part.uri) for part in result.content if part.type == "resource_link"]
+    assert link.startswith(f"{below}files/")
+    assert httpx.get(link, headers=headers, trust_env=False).content.startswith(b"\x89PNG")
 
 
 def test_page_below_a_path_logs_in_makes_an_image_and_logs_out(

@@ -183,6 +183,16 @@ async def test_v2_uploads_become_assets(cloud: DemoCloud, kind: str) -> None:
 
 
 @BOTH
+async def test_v2_presets_take_values_without_a_list_of_nodes(cloud: DemoCloud, kind: str) -> None:
+    async with open_client(kind, cloud.url, token=KEY) as client:
+        await client.generate_image("a harbor", preset="sd15", steps=3, seed=7, timeout=60)
+        with pytest.raises(InvalidWorkflowError, match="node list"):
+            await client.queue_prompt(GRAPH, values={"width": 32})
+    inputs = [node["inputs"] for node in cloud.posts[0]["workflow"].values()]
+    assert {(one["steps"], one["seed"]) for one in inputs if "steps" in one} == {(3, 7)}
+
+
+@BOTH
 async def test_v2_key_of_partner_nodes_goes_along_if_the_caller_passes_it(
     cloud: DemoCloud, kind: str
 ) -> None:
