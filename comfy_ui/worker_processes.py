@@ -24,6 +24,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
@@ -33,7 +34,14 @@ from .user_turns import UserTurns
 if sys.platform != "win32":
     import resource
 
-__all__ = ["LIBRARY_WORKERS", "WORKERS", "Limits", "WorkerProcesses", "serve"]
+__all__ = [
+    "LIBRARY_WORKERS",
+    "WORKERS",
+    "Limits",
+    "WorkerProcesses",
+    "serve",
+    "work_limited_to",
+]
 
 T = TypeVar("T")
 
@@ -45,10 +53,44 @@ _NICE: Final = 10  # the event loop goes first, by a factor of ten
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """The limits of one call: CPU time, where the platform has limits, and elapsed time."""
+    """The limits of one call: CPU time and memory, where the platform limits them, and elapsed
+    time."""
 
     cpu_s: int = 10
     wall_s: float = 60.0
+    memory_bytes: int = _MEMORY_BYTES
+
+    def within(self, most: Limits) -> Limits:
+        """Return the lower limits of both."""
+        return Limits(
+            min(self.cpu_s, most.cpu_s),
+            min(self.wall_s, most.wall_s),
+            min(self.memory_bytes, most.memory_bytes),
+        )
+
+
+class _Allowance:
+    """The limits of the calls of one request, until it ends: tasks that it started may go on."""
+
+    __slots__ = ("limits",)
+
+    def __init__(self, limits: Limits | None) -> None:
+        self.limits: Limits | None = limits
+
+
+_ALLOWANCE: Final = ContextVar[_Allowance | None]("limits of a request's work", default=None)
+
+
+@contextlib.contextmanager
+def work_limited_to(limits: Limits) -> Iterator[None]:
+    """Lower the limits of all calls in the ``with`` block, and of those in tasks it starts."""
+    allowance = _Allowance(limits)
+    token = _ALLOWANCE.set(allowance)
+    try:
+        yield
+    finally:
+        allowance.limits = None
+        _ALLOWANCE.reset(token)
 
 
 class WorkerProcesses:
@@ -81,10 +123,13 @@ class WorkerProcesses:
 
         Args:
             user_id: calls of the same user run one after the other; empty for no user.
+            limits: of this call; those of :func:`work_limited_to` count, too.
 
         Raises:
             WorkLimitError: the call exceeded its limits, or the process crashed.
         """
+        if (allowance := _ALLOWANCE.get()) is not None and allowance.limits is not None:
+            limits = limits.within(allowance.limits)
         async with self._turns.of(user_id):
             call = _WorkerCall(function, arguments, limits)
             future = self._threads.submit(self._answer, call)
@@ -156,7 +201,7 @@ class _WorkerCall:
     def __init__(
         self, function: Callable[..., Any], arguments: tuple[Any, ...], limits: Limits
     ) -> None:
-        self._request = function, arguments, limits.cpu_s, limits.wall_s
+        self._request = function, arguments, limits
         self._wall_s = limits.wall_s
         self._lock = threading.Lock()
         self._process: _Process | None = None
@@ -256,15 +301,15 @@ def serve() -> None:
         os.nice(_NICE)
         signal.signal(signal.SIGALRM, signal.SIG_DFL)
         _lower(resource.RLIMIT_CORE, 0)
-        _lower(resource.RLIMIT_AS, _MEMORY_BYTES)
     while True:
         try:
-            function, arguments, cpu_s, wall_s = pickle.load(requests)  # noqa: S301 -- from the app
+            function, arguments, limits = pickle.load(requests)  # noqa: S301 -- from the app
         except EOFError:
             return
         if sys.platform != "win32":
-            _lower(resource.RLIMIT_CPU, int(time.process_time()) + 1 + cpu_s)
-            signal.setitimer(signal.ITIMER_REAL, wall_s)  # SIGALRM ends the process
+            _lower(resource.RLIMIT_AS, limits.memory_bytes)
+            _lower(resource.RLIMIT_CPU, int(time.process_time()) + 1 + limits.cpu_s)
+            signal.setitimer(signal.ITIMER_REAL, limits.wall_s)  # SIGALRM ends the process
         reply = _reply(function, arguments)
         if sys.platform != "win32":
             signal.setitimer(signal.ITIMER_REAL, 0)

@@ -100,7 +100,8 @@ def budgets_table() -> str:
     """The budget of each request, from the table that the middleware enforces."""
     rows = [_budget_row(budget) for budget in BUDGETS]
     rows.append(_budget_row(DEFAULT).replace("`* /`", "others"))
-    head = ["| request | body | JSON values | per user | in total |", "|---|---|---|---|---|"]
+    columns = ("request", "body", "JSON values", "per user", "in total", "work", "answer")
+    head = [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
     return "\n".join([*head, *rows]) + "\n"
 
 
@@ -112,7 +113,9 @@ def _budget_row(budget: RequestBudget) -> str:
     json = f"{budget.json_items:,}, {budget.json_depth} deep" if budget.json_items else "-"
     path = budget.path + ("*" if budget.path.endswith("/") and len(budget.path) > 1 else "")
     kind = " (stream)" if budget.stream else ""
-    cells = (body, json, str(budget.per_caller), f"{budget.total:,}")
+    work = f"{budget.work.cpu_s} s, {budget.work.memory_bytes // 2**30} GB"
+    answer = f"{budget.answer_bytes // 2**20} MB" if budget.answer_bytes else "-"
+    cells = (body, json, str(budget.per_caller), f"{budget.total:,}", work, answer)
     return f"| `{budget.method} {path}`{kind} | {' | '.join(cells)} |"
 
 

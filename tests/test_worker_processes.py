@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from comfy_ui.errors import ComfyHeadlessError, ValidationError, WorkLimitError
-from comfy_ui.worker_processes import Limits, WorkerProcesses
+from comfy_ui.worker_processes import Limits, WorkerProcesses, work_limited_to
 
 
 @pytest.fixture(scope="module")
@@ -109,6 +109,26 @@ async def test_run_call_beyond_its_elapsed_time_raises(workers: WorkerProcesses)
 async def test_run_call_beyond_its_memory_raises(workers: WorkerProcesses) -> None:
     with pytest.raises(WorkLimitError, match="memory"):
         await workers.run(fill_memory)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other platforms do not limit memory")
+async def test_work_limited_to_lowers_the_limits_of_calls_until_its_block_ends(
+    workers: WorkerProcesses,
+) -> None:
+    with work_limited_to(Limits(cpu_s=0, memory_bytes=2**29)):
+        with pytest.raises(WorkLimitError, match="too long"):
+            await workers.run(spin, limits=Limits(cpu_s=40))
+        with pytest.raises(WorkLimitError, match="memory"):
+            await workers.run(bytearray, 2**29, limits=Limits(cpu_s=40))
+        begun = asyncio.Event()
+
+        async def later() -> bytearray:
+            await begun.wait()
+            return await workers.run(bytearray, 2**29)
+
+        task = asyncio.create_task(later())
+    begun.set()
+    assert len(await task) == 2**29, "a background task outlives the request that started it"
 
 
 async def test_run_cancelled_kills_the_process(workers: WorkerProcesses, tmp_path: Path) -> None:

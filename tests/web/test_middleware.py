@@ -1,30 +1,50 @@
 from __future__ import annotations
 
 import base64
+import time
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, PlainTextResponse, Response
+from starlette.responses import HTMLResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 from starlette.testclient import TestClient
 
+from comfy_ui.errors import WorkLimitError
 from comfy_ui.web.auth import accounts as accounts_module
 from comfy_ui.web.auth.access import Access, AccessMode
 from comfy_ui.web.auth.accounts import Accounts, Role
 from comfy_ui.web.http import middleware
-from comfy_ui.web.http.middleware import AccessMiddleware
+from comfy_ui.web.http.middleware import AccessMiddleware, _AnswerTooLargeError
 from comfy_ui.web.http.request_budgets import LARGE_JSON, budget_of
 from comfy_ui.web.http.same_site import SameSiteMiddleware
+from comfy_ui.worker_processes import Limits, WorkerProcesses
 
 PAGE = "<html><script>1</script><script src=x></script></html>"
 
 
 async def page(_: Request) -> Response:
     return HTMLResponse(PAGE)
+
+
+async def stream(_: Request) -> Response:
+    return StreamingResponse(iter(["x" * 30, "x" * 30]))
+
+
+async def work(request: Request) -> Response:
+    if request.url.query != "work":
+        return await echo(request)
+    pool = WorkerProcesses(1)
+    try:
+        return PlainTextResponse(str(await pool.run(time.sleep, 1.5, limits=Limits(wall_s=90.0))))
+    except WorkLimitError as error:
+        return PlainTextResponse(str(error))
+    finally:
+        pool.close()
 
 
 async def echo(request: Request) -> Response:
@@ -36,11 +56,12 @@ def client(mode: AccessMode, *, users: bool = False, host: str = "localhost") ->
     accounts = Accounts()
     if users:
         accounts.add_for_now("anna", "s:ecret", Role.ADMIN)
-    ours = [Route("/ours", echo, methods=["GET", "POST"])]
+    ours = [Route("/ours", work, methods=["GET", "POST"])]
     everything = [
         Route("/", page),
         Route("/config", echo),
         Route("/logout", echo),
+        Route("/gradio_api/info", stream),
         Route("/gradio_api/upload", echo, methods=["POST"]),
         Route("/gradio_api/queue/join", echo, methods=["POST"]),
         *ours,
@@ -200,6 +221,39 @@ def test_middleware_dangerous_json_is_400_with_a_sentence(local: TestClient, bod
 def test_middleware_json_body_reaches_the_app_unchanged(local: TestClient) -> None:
     body = b'{"data": [1, "x"]}'
     assert local.post("/gradio_api/queue/join", content=body).text.startswith(f"{len(body)} ")
+
+
+def budgeted(monkeypatch: pytest.MonkeyPatch, **limits: Any) -> None:
+    budget = replace(budget_of("GET", "/config"), **limits)
+    monkeypatch.setattr(middleware, "budget_of", lambda *_: budget)
+
+
+def test_middleware_answer_above_its_budget_is_a_500_with_a_sentence(
+    local: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    budgeted(monkeypatch, answer_bytes=100)
+    assert local.get(f"/config?{'x' * 30}").status_code == 200
+    answer = local.get(f"/config?{'x' * 120}")
+    assert (answer.status_code, answer.json()["error"]) == (500, "The answer is too large.")
+
+
+def test_middleware_streamed_answer_above_its_budget_is_cut_off(
+    local: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    budgeted(monkeypatch, answer_bytes=40)
+    with pytest.raises((_AnswerTooLargeError, ExceptionGroup)):
+        local.get("/gradio_api/info")
+    budgeted(monkeypatch, answer_bytes=0)
+    assert len(local.get("/gradio_api/info").content) == 60
+
+
+def test_middleware_work_of_a_request_has_the_limits_of_its_budget(
+    local: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    budgeted(monkeypatch, work=Limits(wall_s=0.2))
+    assert "too long" in local.get("/ours?work").text
+    budgeted(monkeypatch, work=Limits())
+    assert local.get("/ours?work").text == "None"
 
 
 def test_middleware_websocket_is_refused(local: TestClient) -> None:

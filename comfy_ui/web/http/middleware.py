@@ -21,6 +21,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import BaseRoute, Match, Route
 
+from ...worker_processes import work_limited_to
 from ..auth.access import Access, AccessMode, is_loopback
 from ..auth.accounts import Role, TooManyTriesError
 from ..auth.api_keys import InvalidKeyError
@@ -138,11 +139,15 @@ class AccessMiddleware:
         reading = intake.reading(receive, budget)
         headers = Headers(scope=scope)
         reading.whole = not _brings_a_body(headers)
-        reply = _Reply(self, send, reading)
+        reply = _Reply(self, send, reading, budget)
         try:
             refused = _too_large(headers, budget) or await self._not_logged_in(scope)
             if refused is None:
                 refused = await self._in_key_limits(scope, budget, reading, reply)
+        except _AnswerTooLargeError:
+            if reply.begun:
+                raise
+            refused = refusal(500, "The answer is too large.")
         finally:
             reading.close()
         if refused is not None:
@@ -191,7 +196,8 @@ class AccessMiddleware:
                         problem = _problem(body, budget, reading, role)
                         if problem is not None:
                             return problem
-                    await self._run(scope, receive, reply)
+                    with work_limited_to(budget.work):
+                        await self._run(scope, receive, reply)
         except TooManyRequestsError:
             return refusal(429, "Too many requests at once.", {"Retry-After": "5"})
         return None
@@ -296,17 +302,33 @@ class AccessMiddleware:
         headers.setdefault("Content-Security-Policy", NO_SCRIPTS)
 
 
-class _Reply:
-    """Sends a response with our headers."""
+class _AnswerTooLargeError(Exception):
+    """A response exceeds its budget."""
 
-    def __init__(self, gate: AccessMiddleware, send: Any, reading: Reading) -> None:
+
+class _Reply:
+    """Sends a response with our headers, up to the size in its budget."""
+
+    def __init__(
+        self, gate: AccessMiddleware, send: Any, reading: Reading, budget: RequestBudget
+    ) -> None:
         self._gate = gate
         self._reading = reading
         self._send = send
+        self._most_bytes = budget.answer_bytes
+        self._sent_bytes = 0
+        self.begun = False
 
     async def __call__(self, message: Message) -> None:
+        if self._most_bytes:
+            self._sent_bytes += len(message.get("body", b""))
+            if self._sent_bytes > self._most_bytes:
+                raise _AnswerTooLargeError
         if message["type"] == "http.response.start":
             headers = MutableHeaders(scope=message)
+            if 0 < self._most_bytes < int(headers.get("content-length", 0)):
+                raise _AnswerTooLargeError
+            self.begun = True
             if not self._reading.whole:
                 # Otherwise the server keeps reading a body that is not used.
                 headers["connection"] = "close"

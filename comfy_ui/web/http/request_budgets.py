@@ -7,8 +7,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
+from ...worker_processes import Limits
 from ..auth.accounts import Role
 
 __all__ = ["BUDGETS", "DEFAULT", "LARGE_JSON", "SMALL_BODY_BYTES", "RequestBudget", "budget_of"]
@@ -17,6 +18,10 @@ KB: Final = 1024
 MB: Final = 1024 * KB
 SMALL_BODY_BYTES: Final = 64 * KB
 _ITEMS_OF_USERS: Final = 20_000
+_IMAGES: Final = 512 * MB  # ten images inside of JSON
+_WORK: Final = Limits()
+_ENCODING: Final = Limits(cpu_s=40, wall_s=120.0)  # a PNG of 64 million pixels
+_PREPARING: Final = Limits(cpu_s=60, wall_s=180.0)  # the largest workflow of an admin
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +38,9 @@ class RequestBudget:
         per_caller: requests in progress for one user, or for one address without a login or a
             cookie. Further ones wait, except streams, which are refused.
         total: requests in progress for everyone.
+        work: the most that each of its calls in a worker process may use.
+        answer_bytes: the size of the response; 0 for files and streams, which are sent as they are
+            read.
         stream: whether the response stays open.
         lasting: whether a request lasts as long as the job that it started.
     """
@@ -45,6 +53,8 @@ class RequestBudget:
     json_depth: int = 16
     per_caller: int = 16
     total: int = 1000
+    work: Limits = _WORK
+    answer_bytes: int = 8 * MB
     stream: bool = False
     lasting: bool = False
 
@@ -70,19 +80,21 @@ DEFAULT: Final = RequestBudget("*", "/", per_caller=4, total=64)
 """The budget of requests that the table does not list; nearly all of them are refused."""
 
 
-def _get(path: str, per_caller: int = 16, total: int = 1000) -> RequestBudget:
-    return RequestBudget("GET", path, per_caller=per_caller, total=total)
+def _get(path: str, per_caller: int = 16, total: int = 1000, **more: Any) -> RequestBudget:
+    return RequestBudget("GET", path, per_caller=per_caller, total=total, **more)
 
 
 def _file(path: str) -> RequestBudget:
     """A file that is read from disk: a page needs many at a time, and browsers behind HTTP/2 ask
     for all of them at once.
     """
-    return RequestBudget("GET", path, per_caller=64, total=2000)
+    return RequestBudget("GET", path, per_caller=64, total=2000, answer_bytes=0)
 
 
 def _stream(path: str, per_caller: int = 32) -> RequestBudget:
-    return RequestBudget("GET", path, per_caller=per_caller, total=2000, stream=True)
+    return RequestBudget(
+        "GET", path, per_caller=per_caller, total=2000, answer_bytes=0, stream=True
+    )
 
 
 def _action(path: str, *, per_caller: int = 8, total: int = 200) -> RequestBudget:
@@ -103,7 +115,7 @@ everything else for up to 0.2 s."""
 
 
 def _call(
-    path: str, *, per_caller: int = 16, total: int = 4, lasting: bool = False
+    path: str, *, per_caller: int = 16, total: int = 4, lasting: bool = False, **more: Any
 ) -> RequestBudget:
     """A call of Gradio or MCP, whose body may contain a whole workflow.
 
@@ -120,12 +132,19 @@ def _call(
         per_caller=per_caller,
         total=total,
         lasting=lasting,
+        **more,
     )
 
 
-def _upload(path: str, megabytes: int, *, per_caller: int = 6) -> RequestBudget:
+def _upload(path: str, megabytes: int, *, per_caller: int = 6, **more: Any) -> RequestBudget:
     return RequestBudget(
-        "POST", path, body_bytes=megabytes * MB, body_s=300.0, per_caller=per_caller, total=200
+        "POST",
+        path,
+        body_bytes=megabytes * MB,
+        body_s=300.0,
+        per_caller=per_caller,
+        total=200,
+        **more,
     )
 
 
@@ -169,9 +188,9 @@ BUDGETS: Final = (
     _file("/files/"),
     _file("/thumbs/"),
     _file("/covers/"),
-    _get("/uploads/", per_caller=4),  # layers of an image are decoded
-    _upload("/uploads", 64),
-    _upload("/uploads/canvas", 64),
+    _get("/uploads/", per_caller=4, work=_ENCODING, answer_bytes=0),  # layers of an image
+    _upload("/uploads", 64, work=_ENCODING),
+    _upload("/uploads/canvas", 64, work=_ENCODING),
     # The tabs
     _action("/page"),
     RequestBudget(
@@ -206,7 +225,7 @@ BUDGETS: Final = (
     _get("/library/space", per_caller=4),
     _get("/library/presets", per_caller=4),
     _get("/library/import", per_caller=4),
-    _get("/library/zip", per_caller=1, total=32),  # streams up to gigabytes
+    _get("/library/zip", per_caller=1, total=32, answer_bytes=0),  # streams up to gigabytes
     _get("/library/"),
     _action("/library/import", per_caller=2, total=8),
     _action("/library/"),
@@ -216,7 +235,7 @@ BUDGETS: Final = (
     _get("/downloads"),
     _action("/downloads/"),
     # Programs and the public link
-    _call("/mcp", per_caller=100, total=400, lasting=True),
+    _call("/mcp", per_caller=100, total=400, lasting=True, work=_PREPARING, answer_bytes=_IMAGES),
     _get("/v1/models", per_caller=4),
     _get("/v1/models/", per_caller=4),
     RequestBudget(
@@ -227,8 +246,9 @@ BUDGETS: Final = (
         per_caller=100,
         total=400,
         lasting=True,
+        answer_bytes=_IMAGES,
     ),
-    _upload("/v1/images/edits", 64, per_caller=32),
+    _upload("/v1/images/edits", 64, per_caller=32, work=_ENCODING, answer_bytes=_IMAGES),
     _get("/alive", per_caller=4),
 )
 """All budgets. An exact path wins over a folder, a longer folder over a shorter one."""
