@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from ..client import ComfyWSClient
-from ..errors import ValidationError
+from ..errors import ComfyHeadlessError, ValidationError
 from ..library.library_service import KEEP_DELETED_S, LibraryService
 from ..library.stores import OpenStores, open_sqlite_stores
 from ..protocol.object_info import NodeRegistry
@@ -106,6 +106,10 @@ class JobService:
         self._external_workers = external_workers
         self._turns = UserTurns()
         self._threads = ThreadPoolExecutor(_PREPARING_THREADS, thread_name_prefix="prepare jobs")
+
+    def close(self) -> None:
+        """Drop the requests that wait to be prepared. Those in a thread take less than a second."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
 
     # Submit
 
@@ -238,7 +242,17 @@ class JobService:
             uploads=self.library.uploads,
         )
         async with self._turns.of(request.user_id):
-            return await asyncio.get_running_loop().run_in_executor(self._threads, preparation)
+            try:
+                future = self._threads.submit(preparation)
+            except RuntimeError as error:
+                raise ComfyHeadlessError("The app is stopping.", retryable=True) from error
+            try:
+                return await asyncio.wrap_future(future)
+            except asyncio.CancelledError:
+                # A thread cannot be ended: the user's next call waits until it is free.
+                if not future.cancel():
+                    await asyncio.wait([asyncio.wrap_future(future)])
+                raise
 
     # Follow
 
@@ -513,7 +527,7 @@ async def open_jobs(
             asyncio.create_task(learned_durations.keep_saving(store, durations), name="durations"),
         ]
         stack.push_async_callback(_cancel, tasks)
-        yield JobService(
+        service = JobService(
             queue=queue,
             store=store,
             grids=grids,
@@ -524,6 +538,8 @@ async def open_jobs(
             wildcards=WildcardFolder(data_dir / "wildcards"),
             external_workers=external_workers,
         )
+        stack.callback(service.close)
+        yield service
 
 
 async def _cancel(tasks: Sequence[asyncio.Task[None]]) -> None:

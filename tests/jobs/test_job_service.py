@@ -18,6 +18,7 @@ from PIL import Image
 from comfy_ui.client import ComfyWSClient
 from comfy_ui.demo import DemoServer
 from comfy_ui.errors import (
+    ComfyHeadlessError,
     InvalidWorkflowError,
     MissingNodesError,
     UnknownPresetError,
@@ -125,6 +126,36 @@ async def test_estimate_many_slow_ones_of_a_user_leave_a_thread_for_others(
     finally:
         released.set()
         await asyncio.gather(*many)
+
+
+async def test_close_during_slow_preparations_drops_those_that_wait(
+    service: JobService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    released, began = threading.Event(), threading.Semaphore(0)
+
+    def prepare(request: JobRequest, *arguments: Any, **options: Any) -> Job:
+        began.release()
+        released.wait(30)
+        return prepare_job(request, *arguments, **options)
+
+    monkeypatch.setattr(job_service, "prepare_job", prepare)
+    requests = [
+        JobRequest(user_id=user_id, preset="z_image_turbo", values=NIGHT)
+        for user_id in ("ann", "bob", "cid", "dan")
+    ]
+    calls = [asyncio.create_task(service.estimate(request)) for request in requests]
+    try:
+        for _ in range(2):
+            assert await asyncio.to_thread(began.acquire, timeout=30)
+        calls[0].cancel()
+        service.close()
+    finally:
+        released.set()
+    ends = await asyncio.gather(*calls, return_exceptions=True)
+    cancelled = [isinstance(end, asyncio.CancelledError) for end in ends]
+    assert cancelled == [True, False, True, True]
+    with pytest.raises(ComfyHeadlessError, match="stopping"):
+        await service.estimate(requests[0])
 
 
 async def test_submit_video_preset_stores_video_with_poster(
