@@ -65,7 +65,7 @@ PERMISSIONS = {
     "run presets, cancel, see one's own jobs and results": ["see_own", "run", "cancel"],
     "upload files, enhance prompts, describe images": ["upload", "enhance"],
     "open, run and save any workflow, import styles, replace the system prompt": ["open_workflow"],
-    "download missing model files to this machine": ["get_models"],
+    "download, move and delete model files of this machine": ["get_models"],
     "see the server's address, devices and errors": ["see_server"],
     "free its memory": ["free_memory"],
     "pause and resume the queues of all users": ["pause_all"],

@@ -41,7 +41,9 @@
   }
   Object.assign(window.comfy.actions, {
     async "fetch-models"(button) {
-      take(await post("downloads/start", { form: button.dataset.form, file: button.dataset.file ?? "" }));
+      const { address = "", form = "", file = "" } = button.dataset;
+      const folder = $("[data-folder]", button.closest(".row"))?.value ?? "";
+      take(await post("downloads/start", address ? { address, file, folder } : { form, file }));
       $$("[data-downloads]").find((place) => place.getClientRects().length)?.scrollIntoView({ block: "nearest" });
     },
     async "pause-download"(button) {

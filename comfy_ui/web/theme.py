@@ -53,6 +53,7 @@ _SCRIPTS = (
     "canvas.js",
     "account.js",
     "model_downloads.js",
+    "model_manager.js",
     "prompt_marks.js",
     "prompt_tools.js",
     "styles.js",

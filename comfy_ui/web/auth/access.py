@@ -57,7 +57,7 @@ Action = Literal[
     "upload",  # a file for an input of a job
     "enhance",  # have a prompt written by a model or the rules
     "open_workflow",  # run any graph (code on the GPU's machine) and keep it as a preset
-    "get_models",  # from their publishers onto this machine's disk
+    "get_models",  # download, move and delete the model files of this machine
     "see_server",  # the server's address, devices and errors
     "free_memory",
     "pause_all",  # the queues of all users

@@ -234,6 +234,8 @@ BUDGETS: Final = (
     _action("/queue/"),
     _get("/downloads"),
     _action("/downloads/"),
+    _get("/model-files", per_caller=4, total=16),  # lists the model folders
+    _action("/model-files/", per_caller=4),
     # Programs and the public link
     _call("/mcp", per_caller=100, total=400, lasting=True, work=_PREPARING, answer_bytes=_IMAGES),
     _get("/v1/models", per_caller=4),

@@ -9,13 +9,15 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Annotated
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from ...errors import MissingModel, Problem, ValidationError
+from ...models.download import ModelSources
 from ...models.download_queue import DownloadState, ModelDownload
+from ...models.publishers import choose_file, look_up
 from ..auth.access import Access
 from ..components.html import Html, duration, page_text, size
 from ..components.templates import render
@@ -27,10 +29,17 @@ __all__ = ["ModelDownloads", "place_for_downloads"]
 
 
 class _DownloadRequest(BaseModel):
-    """The preset or opened workflow that lacks files, and one of them; empty: all."""
+    """The preset or opened workflow that lacks files, and one of them; empty: all.
 
-    form: Annotated[str, Field(max_length=200)]
+    Or the page of a model at its publisher, one of its files, and the folder for it.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    form: Annotated[str, Field(max_length=200)] = ""
+    address: Annotated[str, Field(max_length=1000)] = ""
     file: Annotated[str, Field(max_length=500)] = ""
+    folder: Annotated[str, Field(max_length=64)] = ""
 
 
 class _One(BaseModel):
@@ -68,9 +77,14 @@ class ModelDownloads:
     async def _start(self, request: Request) -> Response:
         self._access.require("get_models", request)
         which = asked(_DownloadRequest, await body(request))
+        folders = self._services.connection.model_folders
+        if which.address:
+            published = await look_up(which.address, ModelSources.of(self._services.settings))
+            chosen = choose_file(published, which.file, which.folder or None)
+            self._services.downloads.start([chosen], folders)
+            return self._answer()
         # URLs come from what this page's server knows, never from the request.
         lacking = missing_models(self._problems(which.form))
-        folders = self._services.connection.model_folders
         if which.file:
             models: Iterable[MissingModel] = [m for m in lacking if m.filename == which.file]
         else:

@@ -23,6 +23,7 @@ from .api_keys_panel import ApiKeysPanel
 from .checkup import Checkup
 from .engine_card import EngineCard
 from .model_downloads import ModelDownloads, place_for_downloads
+from .model_manager import ModelManager, place_for_models
 from .presets_panel import gpu_memory_bytes, presets_panel
 from .webhook_panel import WebhookPanel
 
@@ -42,12 +43,13 @@ class StatusTab(Tab):
         self._keys = ApiKeysPanel(context.access)
         self._webhook = WebhookPanel(context.services, context.access)
         self._downloads = ModelDownloads(context.services, context.access)
+        self._models = ModelManager(context.services, context.access)
         self._checkup = Checkup(context.services, context.access)
         self._engine = EngineCard(context.services, context.access)
 
     def routes(self) -> list[BaseRoute]:
-        """The routes of the account and of the model downloads, which Workflows shows as well."""
-        return [*self._account.routes(), *self._downloads.routes()]
+        """The routes of the account and of model files; Workflows shows downloads as well."""
+        return [*self._account.routes(), *self._downloads.routes(), *self._models.routes()]
 
     def build(self, parts: PageParts, /) -> None:
         """Create the components and connect them."""
@@ -82,6 +84,7 @@ class StatusTab(Tab):
                 html_block(extras_panel(), elem_id="extras")
             with gr.Column():
                 presets = html_block(elem_id="presets")
+                models = html_block(elem_id="model-manager")
         sheet = [server, presets, link, webhook, keys]
         tab.select(self._draw, outputs=sheet, **quiet)
         server.refresh(self._draw, outputs=sheet, **quiet)
@@ -89,6 +92,7 @@ class StatusTab(Tab):
         if TABLE["free_memory"][self._access.mode] is not None:
             server.free(self._free, outputs=[notice], **quiet)
         parts.on_load.add(self._show_to_admins, other)
+        parts.on_load.add(self._show_models, models)
         gr.on(
             [button.click, address.submit, token.submit],
             self._reconnect,
@@ -100,6 +104,10 @@ class StatusTab(Tab):
     def _show_to_admins(self, request: Request) -> Any:
         """Show the address form to admins only; the handler refuses others as well."""
         return gr.update(visible=self._access.allows("reconnect", request))
+
+    def _show_models(self, request: Request) -> Html:
+        """The place for the panel of the model files, which only admins have."""
+        return place_for_models() if self._access.allows("get_models", request) else Html("")
 
     async def _draw(self, request: gr.Request) -> tuple[Html, ...]:
         self._access.require("see", request)
