@@ -7,15 +7,16 @@ import hashlib
 import json
 import logging
 import time
+from collections import Counter
 from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping, Sequence
-from contextlib import suppress
+from contextlib import aclosing, suppress
 from itertools import chain
 from pathlib import Path
 from types import MappingProxyType
 from typing import Final, TypeVar
 
 from ..errors import StorageError
-from ..jobs import queue_rules
+from ..jobs import learned_durations, queue_rules
 from ..jobs.fair_queue import FairQueueClock
 from ..jobs.placement import JobEstimate, ServerOffer
 from ..jobs.queue import Handover, JobReport, ReturnReason
@@ -45,6 +46,7 @@ from .postgres_job_store import (
 )
 from .queue_listener import QueueListener
 from .queue_mirror import FORGET_S, Changes, QueueMirror
+from .queue_progress import PROGRESS_S, ProgressReader, ProgressWriter
 from .worker_lease import WorkerLease
 
 R = TypeVar("R")
@@ -58,9 +60,9 @@ JOBS: Final = "comfy_ui_jobs"
 _POLL_S: Final = 5.0  # notifications may be lost
 _REFRESH_S: Final = 0.05  # between two reads of what has changed
 _RETRY_S: Final = 1.0
-_SAVE_S: Final = 0.25  # a job that ends sooner costs two writes less
 _HEARTBEAT_S: Final = 8.0
 _HOLD_S: Final = 15.0  # longer than a worker may take to return a job
+_DURATIONS_S: Final = 60.0
 _CLEAN_S: Final = 600.0  # how long removed jobs are known
 
 _LOCK_ORDER: Final = "SELECT FROM queue_clock FOR UPDATE"
@@ -126,7 +128,9 @@ class PostgresJobQueue:
         self._waiting_limit = waiting_limit
         self._lease_wait_s = lease_wait_s
         self._leases: dict[str, WorkerLease] = {}
-        self._unfinished = UnfinishedJobs((), now, durations)
+        self._durations = dict(durations)
+        self._durations_at = 0.0
+        self._unfinished = UnfinishedJobs((), now, self._durations)
         self._mirror = QueueMirror(self._unfinished, folder, own_workers=self._leases)
         self._lock = asyncio.Lock()  # one reader of the changes at a time
         self._work: dict[str, asyncio.Event] = {}  # by worker: claim() may have news
@@ -139,6 +143,8 @@ class PostgresJobQueue:
         self._read_at = 0.0
         self._tasks: list[asyncio.Task[None]] = []
         self._unsaved = self._mirror.unsaved
+        self._progress = ProgressWriter()
+        self._viewers: Counter[str] = Counter()  # pages that show the queue, by user
         self._new_ranks: dict[str, float] = {}  # of begun jobs
         self._listener = QueueListener(
             database,
@@ -161,6 +167,7 @@ class PostgresJobQueue:
         self._tasks = [
             asyncio.create_task(self._keep_refreshing(), name="queue changes"),
             asyncio.create_task(self._keep_saving(), name="queue reports"),
+            asyncio.create_task(self._keep_reading_progress(), name="queue progress"),
         ]
 
     async def aclose(self) -> None:
@@ -198,12 +205,42 @@ class PostgresJobQueue:
             self._news.clear()
             try:
                 await self._refresh()
+                await self._read_durations()
             except StorageError as error:
                 logger.warning("The queue cannot be read: %s", error)
                 self._reload = True
                 self._news.set()
                 await asyncio.sleep(_RETRY_S)
             await asyncio.sleep(_REFRESH_S)
+
+    async def _read_durations(self) -> None:
+        """Read what other processes have learned of their servers, from time to time."""
+        if time.monotonic() - self._durations_at < _DURATIONS_S:
+            return
+        self._durations_at = time.monotonic()
+        others = self._mirror.workers.keys() - self._leases.keys()
+        learned = {name: NodeDurations() for name in others}
+        await learned_durations.load(self._store, learned)
+        self._durations |= learned
+
+    async def _keep_reading_progress(self) -> None:
+        """Show the progress of jobs at other processes, while pages look on."""
+        reader, jobs = ProgressReader(), self._unfinished
+        while not self._closed:
+            await asyncio.sleep(PROGRESS_S)
+            running = {
+                job.id: job.prompt_id or ""
+                for job in jobs.index.claimed
+                if job.server not in self._leases and job.status is not JobStatus.FETCHING
+            }
+            viewed = {job_id for job_id in running if jobs.index[job_id].user_id in self._viewers}
+            shown = viewed.union(jobs.updates.followed()).intersection(running)
+            if not shown:
+                continue
+            with suppress(StorageError):  # newer values will come
+                for report in await reader.read(self._database, shown, running):
+                    if job := jobs.index.get(report.job_id):
+                        jobs.put_report(job, report)
 
     async def _refresh(self) -> None:
         if self._reload or time.time() - self._read_at > _CLEAN_S / 2:
@@ -452,8 +489,16 @@ class PostgresJobQueue:
             job_id, lambda: self.snapshot(job_id, user_id)
         )
 
-    def follow_queue(self, user_id: str) -> AsyncGenerator[QueueView, None]:
-        return self._unfinished.updates.follow_views(lambda: self._view(user_id))
+    async def follow_queue(self, user_id: str) -> AsyncGenerator[QueueView, None]:
+        views = self._unfinished.updates.follow_views(lambda: self._view(user_id))
+        self._viewers[user_id] += 1
+        try:
+            async with aclosing(views):
+                async for view in views:
+                    yield view
+        finally:
+            self._viewers[user_id] -= 1
+            self._viewers += Counter()  # without zeros
 
     async def job_added(self, user_id: str) -> None:
         self._unfinished.finished_counts[user_id] += 1
@@ -592,6 +637,8 @@ class PostgresJobQueue:
         if reason == "withdrawn":
             await self._save_clock(cursor, self._unfinished.index.clock.without(old))
         self._unsaved.pop(job.id, None)
+        self._progress.forget(job.id)
+        await cursor.execute("DELETE FROM job_progress WHERE job_id = %s", (job.id,))
         await self._notify(cursor, WORK, JOBS)
         return True
 
@@ -673,6 +720,8 @@ class PostgresJobQueue:
             self._unsaved[job.id] = job
         if report.status is None:
             jobs.put_report(job, report)
+            if snapshot := jobs.updates.get(job.id):
+                self._progress.put(job.prompt_id or "", snapshot)
             return
         stored_id = job.prompt_id
         job = queue_rules.reported_job(
@@ -697,11 +746,13 @@ class PostgresJobQueue:
         If this process ends before, the next worker downloads the files again.
         """
         job = fast_replace(job, finished_at=self._unfinished.now())
+        self._progress.forget(job.id)
 
         async def write(cursor: Cursor) -> Changes:
             await lock_items(cursor, job.user_id)
             if await self._save_report(cursor, worker, job):
                 await insert_newest(cursor, job, files)
+                await cursor.execute("DELETE FROM job_progress WHERE job_id = %s", (job.id,))
                 await self._notify(cursor, JOBS)
             return await self._mirror.read(cursor)
 
@@ -739,9 +790,10 @@ class PostgresJobQueue:
 
     async def _keep_saving(self) -> None:
         while not self._closed:
-            await asyncio.sleep(_SAVE_S)
+            await asyncio.sleep(PROGRESS_S)  # a job that ends sooner costs two writes less
             with suppress(StorageError):  # the older row is enough to resume the job
                 await self._save_reports()
+                await self._progress.save(self._database)
 
     async def _save_reports(self) -> None:
         """Store that servers have or run jobs."""

@@ -262,7 +262,12 @@ class QueueMirror:
             self._put_first_snapshot(job)
         elif old is not None and job.cancel_requested and not old.cancel_requested:
             self.jobs.put_report(job, JobReport(job_id=job.id, phase=Phase.CANCELLING))
-        elif old is not None and job.started_at and not old.started_at:
+        elif (
+            old is not None
+            and job.started_at
+            and not old.started_at
+            and not self.unsaved.get(job.id)
+        ):
             self.jobs.put_report(job, JobReport(job_id=job.id, phase=Phase.RUNNING))
 
     def _put_first_snapshot(self, job: Job) -> None:

@@ -89,11 +89,22 @@ async def test_follow_in_another_process_shows_the_run_and_its_results(
         (job,) = await _submit(page, "ann")
         (claimed,) = await _claim(worker, "w")
         async with asyncio.timeout(30), aclosing(page.follow(job.id, "ann")) as snapshots:
-            progress = Progress(prompt_id=str(claimed.prompt_id), phase=Phase.RUNNING, progress=30)
+            progress = Progress(
+                prompt_id=str(claimed.prompt_id),
+                phase=Phase.RUNNING,
+                progress=30,
+                step=3,
+                steps=8,
+                preview=b"jpeg",
+                preview_type="image/jpeg",
+            )
             await worker.publish("w", JobReport(job_id=job.id, progress=progress))
             async for snapshot in snapshots:
-                if snapshot.phase is Phase.RUNNING:
+                if snapshot.preview:
                     break
+            assert (snapshot.phase, snapshot.progress) == (Phase.RUNNING, 30)
+            assert (snapshot.step, snapshot.steps) == (3, 8)
+            assert (snapshot.preview, snapshot.preview_type) == (b"jpeg", "image/jpeg")
             await _succeed(worker, "w", claimed)
             end = await last(snapshots)
         assert end.phase is Phase.SUCCEEDED
