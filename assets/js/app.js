@@ -316,6 +316,7 @@ window.comfy = /** @type {ComfyPage} */ (/** @type {unknown} */ ((() => {
     }
     for (const { name } of [...old.attributes]) if (!wanted.hasAttribute(name)) old.removeAttribute(name);
     for (const { name, value } of wanted.attributes) if (old.getAttribute(name) !== value) old.setAttribute(name, value);
+    if (old.hasAttribute("data-own")) return; // a script draws what is in it
     const [before, after] = [[...old.childNodes], [...wanted.childNodes]];
     after.forEach((child, at) => (at < before.length ? same(before[at], child) : old.append(child)));
     for (const extra of before.slice(after.length)) extra.remove();

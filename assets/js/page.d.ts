@@ -71,6 +71,10 @@ interface GridAxis {
 
 /** `window.comfy`: what the scripts offer each other, Gradio's event handlers and the tests. */
 interface ComfyPage {
+  /** A video with a strip of its frames below, to move along. */
+  withStrip(item: string, video: AnyElement): AnyElement;
+  /** A player of a sound with its waveform. */
+  soundPlayer(item: string, title: string): AnyElement;
   kit: ComfyKit;
   actions: Record<string, (button: AnyElement, event?: any) => unknown>;
   island(element: AnyElement, trigger: (event: string, data: unknown) => void, watch: (name: string, then: () => void) => void, names?: string[]): void;

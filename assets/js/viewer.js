@@ -25,10 +25,10 @@
     return mark ? mark.ariaPressed === "true" : thumb.dataset.starred === "true";
   };
 
-  function media({ kind, src, name, promptText }) {
+  function media({ open: item, kind, src, name, promptText }) {
     const label = promptText || name;
-    if (kind === "video") return make("video", { src, controls: true, autoplay: true, loop: true, muted: true, playsInline: true, ariaLabel: label });
-    if (kind === "audio") return make("audio", { src, controls: true, ariaLabel: label });
+    if (kind === "video") return window.comfy.withStrip(item, make("video", { src, controls: true, autoplay: true, loop: true, muted: true, playsInline: true, ariaLabel: label }));
+    if (kind === "audio") return window.comfy.soundPlayer(item, label);
     if (kind !== "image") return make("p", { textContent: name });
     return make("img", { src, alt: label, translate: false, draggable: false, onload: () => zoom.reset() });
   }

@@ -7,8 +7,9 @@ import logging
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Container, Iterable, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any, Final
 
 from ..errors import StorageError, ValidationError
@@ -22,17 +23,22 @@ from ..storage.records import (
     ItemQuery,
     ItemSort,
     Job,
+    JobStatus,
     Kind,
     Label,
     LabelKind,
     LibraryItem,
+    make_id,
 )
 from ..storage.single_thread import SingleThread
+from ..worker_processes import WORKERS, Limits
 from .folder_import import FolderImporter, ImportProgress
 from .library_store import LibraryStore
 from .result_files import YOUNG_S, FileStore, zip_chunks
 from .stores import OpenStores, open_sqlite_stores
+from .timelines import write_peaks, write_strip
 from .uploads import UploadStore
+from .video_editing import cut_video
 
 logger = logging.getLogger(__name__)
 
@@ -42,6 +48,8 @@ KEPT_EMPTY_JOBS: Final = 200
 space, too. Users without a quota keep all of them."""
 MAX_LABEL_LENGTH: Final = 60
 _PREVIEW_SUFFIXES: Final = {"image/png": ".png", "image/webp": ".webp"}
+_TIMELINE: Final = Limits(cpu_s=60, wall_s=120.0)
+_CUTTING: Final = Limits(cpu_s=900, wall_s=1800.0)  # a minute of HD video
 _PURGE_INTERVAL_S: Final = 3600.0
 _RECENT_JOBS: Final = 40
 
@@ -316,6 +324,71 @@ class LibraryService:
     ) -> None:
         """Save values as the user's defaults of a preset; empty ``values`` delete them."""
         await self._store.save_preset_defaults(user_id, preset, values)
+
+    async def timeline(self, item: LibraryItem) -> Path | None:
+        """Return the strip of a video or the peaks of a sound, made once; None for other files."""
+        if item.kind not in {"video", "audio"}:
+            return None
+        path = self.files.timeline(item.path)
+        if not path.exists():
+            write = write_strip if item.kind == "video" else write_peaks
+            path.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                await WORKERS.run(write, item.path, path, user_id=item.user_id, limits=_TIMELINE)
+            except Exception as error:  # noqa: BLE001 -- a decoder may raise anything
+                logger.info("No timeline of %s: %s", item.path.name, error)
+                return None
+        return path
+
+    async def cut(self, item_id: int, user_id: str, start_s: float, end_s: float) -> LibraryItem:
+        """Store a part of a video as a new result, whose parent is the video.
+
+        Raises:
+            ValidationError: the user has no such video, nothing is in that part, or the user has
+                reached the storage quota.
+            StorageError: it cannot be read or stored.
+        """
+        item = await self.item(item_id, user_id)
+        if item.kind != "video":
+            raise ValidationError("Only videos can be trimmed.")
+        await self.require_space(user_id)
+        made_from = await self._jobs.get(item.job_id, user_id)
+        if made_from is None:
+            raise _unknown_item()
+        part = self.files.incoming()
+        try:
+            await WORKERS.run(
+                cut_video, item.path, part, start_s, end_s, user_id=user_id, limits=_CUTTING
+            )
+            name = f"{PurePath(item.filename).stem}_part.mp4"
+            file = OutputFile(name, node="trim", kind="video")
+            stored = await self.file_thread.run(self.files.adopt, part, file)
+        except OSError as error:
+            raise StorageError(
+                "The video could not be trimmed.", hint="Free some disk space, then try again."
+            ) from error
+        finally:
+            part.unlink(missing_ok=True)
+        job = replace(
+            made_from,
+            id=make_id(user_id, stored.path),
+            status=JobStatus.SUCCEEDED,
+            created_at=time.time(),
+            started_at=None,
+            finished_at=None,
+            prompt_id=None,
+            outputs=None,
+            error=None,
+            parent_id=item.id,
+            webhook=None,
+            group_id=None,
+        )
+        await self._jobs.add_imported(job, stored)
+        children = await self._store.children(item.id, user_id, limit=1000)
+        for child in children:
+            if child.job_id == job.id:
+                return child
+        raise ValidationError("The library has this part already.")
 
     async def delete(self, item_ids: Iterable[int], user_id: str) -> list[int]:
         """Delete results; return the ids that existed, for :meth:`restore`."""

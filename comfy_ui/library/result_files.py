@@ -5,6 +5,7 @@
     incoming/   incomplete downloads; emptied at start
     files/ab/abcdef….png    originals, byte for byte as ComfyUI wrote them
     thumbs/ab/abcdef….webp  thumbnails
+    thumbs/ab/abcdef….strip.webp, …peaks.json    timelines of videos and sounds
 
 Every function blocks and runs in the library's file thread.
 """
@@ -170,6 +171,11 @@ class FileStore:
         path.parent.mkdir(parents=True, exist_ok=True)
         return path
 
+    def timeline(self, path: Path) -> Path:
+        """Return where the strip or the peaks of an original are kept, see :mod:`.timelines`."""
+        suffix = ".strip.webp" if kind_of(path.name) == "video" else ".peaks.json"
+        return self.folder / "thumbs" / path.parent.name / f"{path.stem}{suffix}"
+
     def remove(self, paths: Iterable[str]) -> None:
         """Delete files, with their thumbnails, that no row uses any more."""
         for relative in paths:
@@ -179,7 +185,8 @@ class FileStore:
                 if time.time() - path.stat().st_mtime < YOUNG_S:
                     continue
                 path.unlink()
-                (self.folder / "thumbs" / digest[:2] / f"{digest}.webp").unlink(missing_ok=True)
+                for drawn in (self.folder / "thumbs" / digest[:2]).glob(f"{digest}.*"):
+                    drawn.unlink(missing_ok=True)
             except FileNotFoundError:
                 continue
             except OSError as error:

@@ -24,6 +24,7 @@ _STYLES = (
     "guides.css",
     "canvas.css",
     "labels.css",
+    "recordings.css",
 )
 _SCRIPTS = (
     "text_tools.js",
@@ -35,6 +36,7 @@ _SCRIPTS = (
     "languages.js",
     "live_preview.js",
     "zoom.js",
+    "recordings.js",
     "viewer.js",
     "labels.js",
     "saved_searches.js",

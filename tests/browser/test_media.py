@@ -53,3 +53,42 @@ def test_video_extended_twice_plays_to_its_end(page: Any) -> None:
     page.wait_for_selector("#viewer .relatives:has-text('Made from') .thumb")
     page.click("#viewer [data-what=last-frame]")
     page.wait_for_selector(".upload.filled[data-upload-kind=image] img")
+
+
+def test_video_is_moved_along_its_strip_and_trimmed(page: Any) -> None:
+    choose(page, "wan22_5b")
+    generate(page, "a river in autumn", width=256, height=256, frames=17, fps=8, steps=1)
+    page.wait_for_selector("#stage video.final", timeout=60_000)
+    page.click("#stage .full-screen")
+    page.wait_for_selector("#viewer .strip img")
+    page.wait_for_function("document.querySelector('#viewer .strip input').max > 2")
+    page.eval_on_selector("#viewer video", "video => video.pause()")
+    page.focus("#viewer .strip input")
+    page.keyboard.press("Home")
+    page.keyboard.press("End")
+    page.wait_for_function("document.querySelector('#viewer video').currentTime > 2")
+    page.wait_for_function("document.querySelector('#viewer .strip img').naturalWidth === 1152")
+    page.click("#viewer [data-do=trim]")
+    page.wait_for_selector("#trim .act:not([disabled])")
+    before = page.get_attribute("#results .thumb", "data-open")
+    page.fill("#trim input >> nth=0", "0.5")
+    page.fill("#trim input >> nth=1", "1.5")
+    assert page.inner_text("#trim output") == "0.5 s – 1.5 s (1.0 s)"
+    page.click("#trim .act.strong")
+    page.wait_for_selector(f"#results .thumb >> nth=0 >> :scope:not([data-open='{before}'])")
+
+
+def test_sound_has_a_waveform_and_repeats(page: Any) -> None:
+    choose(page, "stable_audio_open")
+    generate(page, "calm piano", duration=3, steps=1)
+    page.wait_for_selector("#stage .player .bars.played path", state="attached", timeout=60_000)
+    assert page.inner_text("#stage .sound-title") == "calm piano"
+    page.click("#stage .player [aria-label=Loop]")
+    page.focus("#stage .scrubber input")
+    page.keyboard.press("End")
+    page.click("#stage .player .play")
+    sound = "document.querySelector('#stage audio')"
+    page.wait_for_function(f"!{sound}.paused && {sound}.currentTime < 1")  # again from the start
+    page.evaluate("window.comfy.refreshStage()")
+    assert not page.evaluate(f"{sound}.paused")
+    page.click("#stage .player [aria-label=Pause]")

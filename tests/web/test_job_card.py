@@ -110,11 +110,18 @@ def test_error_card_without_details_has_no_fold() -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "tag"), [("image", "img"), ("video", "video"), ("audio", "audio")]
+    ("kind", "shown"),
+    [
+        ("image", {"tag": "img", "src": "files/7"}),
+        ("video", {"tag": "video", "src": "files/7"}),
+        ("audio", {"tag": "div", "data_sound": "7"}),
+    ],
 )
-def test_result_card_shows_each_kind_and_downloads_the_original(kind: str, tag: str) -> None:
+def test_result_card_shows_each_kind_and_downloads_the_original(
+    kind: str, shown: dict[str, str]
+) -> None:
     page = Page(job_card.result_card([item(kind=kind, filename="a b.png")]))
-    assert page.all(tag)[0]["src"] == "files/7"
+    assert page.all(**shown)
     (link,) = page.all("a")
     assert link["href"] == "files/7?download"
     assert link["download"] == "a b.png"

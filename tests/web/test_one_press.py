@@ -178,3 +178,27 @@ def as_webm(path: Path, target: Path) -> bytes:
             container.mux(stream.encode(av.VideoFrame.from_image(frame.resize((128, 128)))))
         container.mux(stream.encode())
     return target.read_bytes()
+
+
+async def test_trim_and_timelines_of_a_video(app: WebApp, visit: Visit) -> None:
+    browser, user_id = visit
+    video = await result(app, user_id, "wan22_5b", **VIDEO)
+    original = video.path.read_bytes()
+    wanted = {"item": video.id, "start_s": 0.25, "end_s": 0.75}
+    made = (await browser.post("/library/trim", json=wanted)).json()
+    part = await app.service.library.item(made["item"], user_id)
+    assert (part.parent_id, part.prompt, part.seed) == (video.id, "a fox", 42)
+    assert len(video_packets(part.path)) == 4
+    assert (await browser.post("/library/trim", json=wanted)).json() == made  # a repeated request
+    assert video.path.read_bytes() == original
+    beyond = await browser.post("/library/trim", json={**wanted, "start_s": 8, "end_s": 9})
+    assert beyond.status_code == 422
+    assert "no frame in this part" in beyond.json()["error"]
+    strip = await app.service.library.timeline(video)
+    assert strip is not None
+    with Image.open(strip) as image:
+        assert image.size == (12 * 96, 96)
+    at = strip.stat().st_mtime_ns
+    assert await app.service.library.timeline(video) == strip  # made once
+    assert strip.stat().st_mtime_ns == at
+    assert await app.service.library.timeline(await result(app, user_id)) is None

@@ -81,6 +81,13 @@ def routes(services: Services, access: Access, uploads: UploadRoutes) -> list[Ro
         item = await _item(request)
         return _missing() if item is None else _picture(item.thumbnail)
 
+    async def timeline(request: Request) -> Response:
+        """The frames of a video in a row, or the peaks of a sound as JSON."""
+        item = await _item(request)
+        if item is None:
+            return _missing()
+        return _picture(await while_connected(request, services.library.timeline(item)))
+
     async def preset_cover(request: Request) -> Response:
         access.require("see", request)
         preset = services.catalog.find(request.path_params["id"])
@@ -128,6 +135,7 @@ def routes(services: Services, access: Access, uploads: UploadRoutes) -> list[Ro
     return [
         Route("/files/{id:int}", guarded(original)),
         Route("/thumbs/{id:int}", guarded(thumbnail)),
+        Route("/timelines/{id:int}", guarded(timeline)),
         Route("/covers/{id}", guarded(preset_cover)),
         Route("/uploads", guarded(upload, writes=True), methods=["POST"]),
         Route("/uploads/canvas", guarded(paint, writes=True), methods=["POST"]),

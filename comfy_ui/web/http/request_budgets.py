@@ -21,6 +21,8 @@ _ITEMS_OF_USERS: Final = 20_000
 _IMAGES: Final = 512 * MB  # ten images inside of JSON
 _WORK: Final = Limits()
 _ENCODING: Final = Limits(cpu_s=40, wall_s=120.0)  # a PNG of 64 million pixels
+_DECODING: Final = Limits(cpu_s=60, wall_s=120.0)  # a video
+_CUTTING: Final = Limits(cpu_s=900, wall_s=1800.0)  # a video that is encoded again
 _PREPARING: Final = Limits(cpu_s=60, wall_s=180.0)  # the largest workflow of an admin
 
 
@@ -97,7 +99,7 @@ def _stream(path: str, per_caller: int = 32) -> RequestBudget:
     )
 
 
-def _action(path: str, *, per_caller: int = 8, total: int = 200) -> RequestBudget:
+def _action(path: str, *, per_caller: int = 8, total: int = 200, **more: Any) -> RequestBudget:
     """A small JSON body of a page."""
     return RequestBudget(
         "POST",
@@ -106,6 +108,7 @@ def _action(path: str, *, per_caller: int = 8, total: int = 200) -> RequestBudge
         json_items=10_000,
         per_caller=per_caller,
         total=total,
+        **more,
     )
 
 
@@ -187,6 +190,7 @@ BUDGETS: Final = (
     _file("/languages/"),
     _file("/files/"),
     _file("/thumbs/"),
+    _get("/timelines/", per_caller=4, work=_DECODING),  # the first time
     _file("/covers/"),
     _get("/uploads/", per_caller=4, work=_ENCODING, answer_bytes=0),  # layers of an image
     _upload("/uploads", 64, work=_ENCODING),
@@ -197,7 +201,7 @@ BUDGETS: Final = (
         "POST", "/create/open", body_bytes=2 * MB, json_items=10_000, per_caller=8, total=200
     ),
     _action("/create/press"),
-    _action("/create/go-on"),
+    _action("/create/go-on", work=_DECODING),  # the last frame of a video
     _action("/create/estimate", per_caller=2, total=16),
     _action("/create/preprocess", per_caller=2, total=8),
     _action("/create/segment", per_caller=2, total=8),
@@ -228,6 +232,7 @@ BUDGETS: Final = (
     _get("/library/zip", per_caller=1, total=32, answer_bytes=0),  # streams up to gigabytes
     _get("/library/"),
     _action("/library/import", per_caller=2, total=8),
+    _action("/library/trim", per_caller=2, total=8, work=_CUTTING),
     _action("/library/"),
     _stream("/queue/events"),
     _get("/queue/group", per_caller=4),

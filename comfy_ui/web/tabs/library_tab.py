@@ -28,7 +28,7 @@ from ...storage.records import (
 from ..components.html import size
 from ..components.html_block import html_block
 from ..components.library_view import comparison, detail, frame, group_head, tiles
-from ..http.handlers import PRIVATE, asked, body, guarded
+from ..http.handlers import PRIVATE, asked, body, guarded, while_connected
 from ..tab import PageParts, Tab
 from .create.one_press import one_press_titles
 
@@ -144,6 +144,14 @@ class _Pair(BaseModel):
     b: int
 
 
+class _VideoCut(BaseModel):
+    """A part of a video, in seconds from its start."""
+
+    item: int
+    start_s: Annotated[float, Field(ge=0, le=86_400)]
+    end_s: Annotated[float, Field(gt=0, le=86_400)]
+
+
 class _Folder(BaseModel):
     """A folder of this machine."""
 
@@ -191,6 +199,7 @@ class LibraryTab(Tab):
             Route(
                 "/library/rename-label", guarded(self._rename_label, writes=True), methods=["POST"]
             ),
+            Route("/library/trim", guarded(self._trim, writes=True), methods=["POST"]),
             Route("/library/zip", guarded(self._zip)),
             Route("/library/compare", guarded(self._compare)),
             Route("/library/{id:int}", guarded(self._detail)),
@@ -300,6 +309,13 @@ class LibraryTab(Tab):
         self._access.require("import_folder", request)
         await self._services.connection.imports.stop()
         return await self._importing(request)
+
+    async def _trim(self, request: Request) -> Response:
+        """Store a part of a video as a new result; respond with its id."""
+        user_id = self._access.require("run", request)
+        part = asked(_VideoCut, await body(request))
+        work = self._services.library.cut(part.item, user_id, part.start_s, part.end_s)
+        return JSONResponse({"item": (await while_connected(request, work)).id}, headers=PRIVATE)
 
     async def _detail(self, request: Request) -> Response:
         user_id = self._access.require("see_own", request)
