@@ -22,10 +22,14 @@ if TYPE_CHECKING:
 
 def server(settings: Settings, url: str | None = None) -> dict[str, Any]:
     """Keyword arguments for a client of the configured server, the first one by default."""
+    from ..client.transport.environment import partner_key_for
+
+    url = url or next(iter(settings.comfyui_urls), DEFAULT_URL)
     token = settings.comfyui_token
     return {
-        "url": url or next(iter(settings.comfyui_urls), DEFAULT_URL),
+        "url": url,
         "token": token.get_secret_value() if token else None,
+        "api_key_comfy_org": partner_key_for(url, settings) or "",
         "timeout": settings.timeout_s,
         "verify": settings.verify_tls,
     }
