@@ -20,6 +20,7 @@
   }
   async function estimate() {
     if (!$("#actions")?.getClientRects().length) return; // another tab is open
+    if (!$("form.settings")) return; // its island asks as soon as it is there
     if (document.hidden) return soon(AGE_MS);
     const body = (asked = settings());
     const number = ++latest;

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AsyncExitStack, ExitStack, aclosing, suppress
 from dataclasses import replace
@@ -34,6 +35,7 @@ logger = logging.getLogger(__name__)
 
 _FIRST_CHECK_S: Final = 4.0
 _ONLINE_CHECK_S: Final = 1.0
+_ONLINE_AGE_S: Final = 1.0
 _RECONNECT_WAIT_S: Final = 10.0
 _TYPED_TIMEOUT_S: Final = 30.0  # for an address entered on the page, while an admin waits
 _FINISH_JOBS_S: Final = 300.0  # for jobs of the demo engine, which draws in seconds
@@ -77,7 +79,8 @@ class ServerConnection:
         self._ready = asyncio.Event()  # cleared while the job service is being replaced
         self._ready.set()
         self._check_task: asyncio.Task[list[ServerStatus]] | None = None
-        self._online_task: asyncio.Task[list[ServerStatus]] | None = None
+        self._online_task: asyncio.Task[None] | None = None
+        self._online_until = 0.0  # monotonic seconds
 
     @property
     def embedded(self) -> bool:
@@ -138,10 +141,18 @@ class ServerConnection:
             await asyncio.wait([self._check_task], timeout=_FIRST_CHECK_S)
 
     async def check_online(self) -> None:
-        """Update ``catalog.online``, within a second unless a server is slow to answer."""
-        if self._online_task is None or self._online_task.done():
-            self._online_task = asyncio.create_task(self._statuses(), name="is a server online")
+        """Update ``catalog.online``, within a second unless a server is slow to answer.
+
+        Calls within a second share one check: it takes as long as all else that opens a page.
+        """
+        running = self._online_task is not None and not self._online_task.done()
+        if self._online_task is None or not (running or time.monotonic() < self._online_until):
+            self._online_task = asyncio.create_task(self._is_online(), name="is a server online")
         await asyncio.wait([self._online_task], timeout=_ONLINE_CHECK_S)
+
+    async def _is_online(self) -> None:
+        await self._statuses()
+        self._online_until = time.monotonic() + _ONLINE_AGE_S
 
     async def refresh(self) -> list[ServerStatus]:
         """Check every server's status, nodes and models. Concurrent calls share one check."""
@@ -212,6 +223,7 @@ class ServerConnection:
 
     async def _switch(self, choice: ServerChoice) -> None:
         previous, self.choice = self.choice, choice
+        self._online_until = 0.0
         await self.aclose()
         self._resources = AsyncExitStack()
         try:

@@ -154,8 +154,7 @@ async def visit(url: str, cookie: str = "") -> Visit:
         await first.send("POST", "/create/open", FORM)
         ready_s = time.perf_counter() - began
         await first.send("GET", f"/presets/own?preset={PRESET}")
-        for _ in range(2):
-            await first.send("POST", "/create/estimate", FORM)
+        await first.send("POST", "/create/estimate", FORM)
     return Visit(page_s, ready_s, cookie, heartbeat)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from logging import getLogger
 from pathlib import Path
@@ -62,7 +63,9 @@ async def test_reconnect_failed_open_restores_the_previous_server(
         assert (connection.client.url, connection.embedded) == (other.url, False)
 
 
-async def test_check_online_stopped_server_is_offline(tmp_path: Path) -> None:
+async def test_check_online_stopped_server_is_offline(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with DemoServer(speed="instant").in_thread() as server:
         connection = connection_to(
             Settings(data_dir=tmp_path), ServerChoice("configured", (server.url,))
@@ -72,6 +75,10 @@ async def test_check_online_stopped_server_is_offline(tmp_path: Path) -> None:
             await connection.check_online()
             assert connection.catalog.online
             await asyncio.to_thread(server.kill)
+            monkeypatch.setattr(connection, "_online_until", time.monotonic() + 600)
+            await connection.check_online()
+            assert connection.catalog.online, "the last check still counts"
+            monkeypatch.setattr(connection, "_online_until", 0.0)
             await connection.check_online()
             assert not connection.catalog.online
         finally:
