@@ -342,9 +342,11 @@ async def test_library_results_are_starred_deleted_restored_and_zipped(
     ]
     content = b"".join([piece async for piece in service.library.zip([new.id, old.id], "ann")])
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
-        assert {name: archive.read(name) for name in archive.namelist()} == {
+        *names, metadata = archive.namelist()
+        assert {name: archive.read(name) for name in names} == {
             item.filename: support.engine_files(server)[item.filename] for item in (new, old)
         }
+        assert [entry["file"] for entry in json.loads(archive.read(metadata))] == names
 
 
 async def test_purge_on_start_removes_long_deleted_result_and_its_file(
