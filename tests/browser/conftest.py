@@ -83,9 +83,10 @@ def profile_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def person(
     chromium: support.Chromium, profile_folder: Path, app: str
 ) -> Iterator[Callable[..., Any]]:
-    """Opens pages, each ``person(...)`` in a browser of its own.
+    """Opens pages, each ``person(...)`` in a browser of its own, of someone who prefers no motion.
 
-    The first one with the usual window uses the profile, cleared of what the app has stored.
+    Animations cost a third of the CPU time of a page that generates. The first one with the usual
+    window uses the profile, cleared of what the app has stored.
     At the end no page may have asked another host for anything or have reported an error.
     """
     contexts: list[Any] = []
@@ -100,7 +101,9 @@ def person(
             chromium.clear(context, app)
             profiles.append(context)
         else:
-            context = chromium.browser.new_context(viewport=size, color_scheme=scheme, **more)
+            context = chromium.browser.new_context(
+                viewport=size, color_scheme=scheme, reduced_motion=support.MOTION, **more
+            )
             contexts.append(context)
         context.set_default_timeout(30_000)
         context.on("page", watch.over)

@@ -60,7 +60,7 @@ def test_tabs_are_accessible(
     size: dict[str, int], scheme: str, used: str, person: Callable[..., Any]
 ) -> None:
     phone = size is support.PHONE
-    page = person(size=size, scheme=scheme, has_touch=phone, reduced_motion="reduce")
+    page = person(size=size, scheme=scheme, has_touch=phone)
     page.evaluate(AXE)
 
     def check() -> None:

@@ -196,7 +196,7 @@ def test_canvas_edit_extends_a_large_result_without_lag(person: Callable[..., An
 def test_canvas_draws_with_finger_and_pen_and_ignores_palms_on_a_phone(
     person: Callable[..., Any],
 ) -> None:
-    page = person(size=support.PHONE, scheme="dark", has_touch=True, reduced_motion="reduce")
+    page = person(size=support.PHONE, scheme="dark", has_touch=True)
     support.choose(page, "sdxl_img2img")
     page.click("[data-do=draw-image]")
     page.wait_for_selector("#canvas[data-mode=sketch] .base")
