@@ -36,7 +36,8 @@ class DemoServer:
 
     Args:
         port: 0 picks a free one; once started, :attr:`port` and :attr:`url` have the actual one.
-        speed: ``"instant"``, or sampler steps per second.
+        speed: sampler steps per second, or ``"instant"``, which also paints large images smaller
+            and enlarges them.
         folder: holds ``input/``, ``output/`` and ``temp/``. By default a temporary folder that
             is removed when the server stops.
         core: ``"0.3.64"`` hides the features of newer cores (``/api/jobs``, UUIDs only, …).

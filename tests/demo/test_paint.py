@@ -6,6 +6,7 @@ import time
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from comfy_ui.demo import paint
 from comfy_ui.demo.paint.prompt_words import SCENES, understand
@@ -34,6 +35,18 @@ def test_paint_scene_at_any_size_returns_that_shape(scene, width, height) -> Non
 def test_paint_same_brief_is_deterministic() -> None:
     first, second = (paint.picture(_brief("city at night, rain")) for _ in range(2))
     assert np.array_equal(first, second)
+
+
+@pytest.mark.parametrize(("width", "height"), [(640, 480), (100, 80)])
+def test_enlarged_shows_the_same_scene_at_full_size(width, height) -> None:
+    brief = _brief("a harbour at dusk", width, height)
+    quick, full = paint.enlarged(brief, 160), paint.picture(brief)
+    assert quick.shape == full.shape
+    blocks = [
+        np.asarray(Image.fromarray(one).resize((8, 6), Image.Resampling.BOX), np.float32)
+        for one in (quick, full)
+    ]
+    assert abs(blocks[0] - blocks[1]).mean() < 5  # 12 to another seed
 
 
 @pytest.mark.parametrize("prompt", ["oil painting of a harbour", "watercolour of a forest"])

@@ -17,6 +17,7 @@ from .node_base import Context
 FILM_FPS = 16.0  # the rate of the computed motion; files may have another
 EDIT_STRENGTH = 0.55  # how much an edit model changes a reference image
 MAX_SKETCH = 320
+HASTY_FILM_PIXELS = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +40,7 @@ def render(context: Context, order: Order, latent: Latent) -> Latent:
         return replace(latent, noise_seed=seed)
     if latent.medium == "audio":
         return _sound(context, order, latent, seed, steps)
-    painting = _Painting(order, latent, seed)
+    painting = _Painting(order, latent, seed, hasty=not context.step_s)
     frames: list[Any] = []
     source = iter(()) if order.leftover else painting.frames()
     start = latent.pictures[0] if latent.pictures is not None else None
@@ -81,10 +82,11 @@ def _composed(positive: Conditioning, seed: int, latent: Latent) -> Any:
 
 
 class _Painting:
-    """The painting of one order on a latent."""
+    """The painting of one order on a latent; ``hasty`` paints small and enlarges."""
 
-    def __init__(self, order: Order, latent: Latent, seed: int) -> None:
+    def __init__(self, order: Order, latent: Latent, seed: int, *, hasty: bool) -> None:
         positive, negative = order.guider.positive, order.guider.negative
+        self._hasty = hasty
         self._latent = latent
         self._positive = positive
         self._denoise = order.sigmas.denoise
@@ -128,16 +130,19 @@ class _Painting:
         else:
             for index in range(latent.count):
                 one = replace(self.brief, seed=self.brief.seed + index)
-                yield self._finished(paint.picture(one), self._given(index))
+                painted = paint.enlarged(one, MAX_SKETCH) if self._hasty else paint.picture(one)
+                yield self._finished(painted, self._given(index))
 
     def _film(self) -> Iterator[Any]:
         latent, brief = self._latent, self.brief
-        if latent.pictures is not None and latent.start is None:
-            for index, frame in enumerate(paint.film(brief, latent.count, FILM_FPS)):
-                yield self._finished(frame, self._given(index))
-            return
         if latent.start is None:
-            yield from paint.film(brief, latent.count, FILM_FPS)
+            most = HASTY_FILM_PIXELS if self._hasty else paint.FILM_PIXELS
+            film = paint.film(brief, latent.count, FILM_FPS, most_pixels=most)
+            if latent.pictures is None:
+                yield from film
+                return
+            for index, frame in enumerate(film):
+                yield self._finished(frame, self._given(index))
             return
         start = paint.resized(latent.start[0], brief.width, brief.height)
         end = latent.end[0] if latent.end is not None else None

@@ -89,16 +89,24 @@ def sketch(brief: Brief, longest: int = 320) -> Picture:
     return picture(small, signed=False)
 
 
-def film(brief: Brief, frames: int, fps: float) -> Iterator[Picture]:
-    """Yield the frames of a video."""
-    scale = min(1.0, (FILM_PIXELS / (brief.width * brief.height * frames)) ** 0.5)
+def enlarged(brief: Brief, longest: int) -> Picture:
+    """Paint a small version and enlarge it: 1024² take a fifth of the time."""
+    return _full_size(sketch(brief, longest), brief)
+
+
+def film(
+    brief: Brief, frames: int, fps: float, *, most_pixels: int = FILM_PIXELS
+) -> Iterator[Picture]:
+    """Yield the frames of a video, painted with ``most_pixels`` in all, and enlarged."""
+    scale = min(1.0, (most_pixels / (brief.width * brief.height * frames)) ** 0.5)
     small = brief.sized(max(16, round(brief.width * scale)), max(16, round(brief.height * scale)))
     for index in range(frames):
-        done = picture(small, time_s=index / fps, signed=False)
-        if scale < 1:
-            full = Image.fromarray(done).resize(
-                (brief.width, brief.height), Image.Resampling.BICUBIC
-            )
-            done = np.array(full)
-        mark(done)
-        yield done
+        yield _full_size(picture(small, time_s=index / fps, signed=False), brief)
+
+
+def _full_size(painted: Picture, brief: Brief) -> Picture:
+    size = brief.width, brief.height
+    if painted.shape[1::-1] != size:
+        painted = np.array(Image.fromarray(painted).resize(size, Image.Resampling.BICUBIC))
+    mark(painted)
+    return painted
