@@ -327,6 +327,26 @@ def test_status_tab_shows_server_presets_and_extras(page: Any, painter: Any) -> 
     assert "The app listens on port" in copied
 
 
+def test_limits_of_an_api_key_are_changed_on_the_page(page: Any) -> None:
+    page.get_by_role("tab", name="Status").click()
+    page.fill("#api-key-name :is(input, textarea)", "Open WebUI")
+    page.click("#create-api-key")
+    page.click(".api-key summary")
+    page.fill(".api-key [name=jobs]", "3")
+    page.check(".api-key [name=spends]")
+    page.click(".api-key form button")
+    # Drawn again, closed, by the answer.
+    page.wait_for_selector(".api-key:not([open]) [name=jobs][value='3']", state="attached")
+    assert page.is_checked(".api-key [name=spends]")
+    page.click(".api-key summary")
+    page.fill(".api-key [name=jobs]", "many")
+    page.press(".api-key [name=jobs]", "Enter")
+    page.wait_for_selector("#api-keys .notice:has-text('This is no limit: jobs')")
+    page.click(".api-key summary")
+    page.click(".api-key [data-send=revoke]")
+    page.wait_for_selector(".api-key", state="detached")
+
+
 def test_connect_invalid_address_keeps_the_connection(page: Any) -> None:
     page.get_by_role("tab", name="Status").click()
     for address, message in (
