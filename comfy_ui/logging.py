@@ -9,9 +9,14 @@ import json
 import logging
 import re
 import sys
+from collections import deque
 from collections.abc import Iterable
+from contextlib import nullcontext
+from typing import Final, NamedTuple
 
 REDACTED = "[redacted]"
+_KEPT_LINES: Final = 1000
+_KEPT_LETTERS: Final = 2000  # of a line
 
 # Credentials in text from other programs: URLs with a login, headers, queries.
 _PATTERNS = (
@@ -68,6 +73,53 @@ class _Formatter(logging.Formatter):
         return json.dumps(entry, ensure_ascii=False)
 
 
+class RecentLine(NamedTuple):
+    """A record of the log, redacted, and its number from 1 since the start."""
+
+    number: int
+    level: str
+    text: str
+
+
+class _RecentLog(logging.Handler):
+    """Keeps the newest records for the page."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._lines: deque[RecentLine] = deque(maxlen=_KEPT_LINES)
+        self._count = 0
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._count += 1
+        text = self.format(record)[:_KEPT_LETTERS]
+        self._lines.append(RecentLine(self._count, record.levelname.lower(), text))
+
+    def lines(self) -> list[RecentLine]:
+        """Return the records, the oldest first."""
+        with self.lock or nullcontext():
+            return list(self._lines)
+
+
+def recent_lines(level: str, *, text: str = "", after: int = 0) -> list[RecentLine]:
+    """Return the newest records since :func:`configure`, 1000 at most, the oldest first.
+
+    Args:
+        level: the lowest level.
+        text: what a record contains, ignoring case.
+        after: the number of a record; only later ones are returned.
+    """
+    levels = logging.getLevelNamesMapping()
+    return [
+        line
+        for handler in logging.getLogger("comfy_ui").handlers
+        if isinstance(handler, _RecentLog)
+        for line in handler.lines()
+        if line.number > after
+        and levels.get(line.level.upper(), 0) >= levels[level.upper()]
+        and text.casefold() in line.text.casefold()
+    ]
+
+
 def hide_secret(secret: str) -> None:
     """Redact a secret that was entered after :func:`configure`."""
     for handler in logging.getLogger("comfy_ui").handlers:
@@ -78,16 +130,22 @@ def hide_secret(secret: str) -> None:
 def configure(level: str, *, as_json: bool = False, secrets: Iterable[str] = ()) -> None:
     """Log to stderr at ``level`` (debug, info, warning, error).
 
+    The newest records from "info" on are kept as well, see :func:`recent_lines`.
+
     Args:
         level: the lowest level to log.
         as_json: JSON lines instead of text.
         secrets: texts to replace wherever they appear.
     """
     handler = logging.StreamHandler(sys.stderr)
+    secrets = [*secrets]
     handler.setFormatter(_Formatter(as_json=as_json, secrets=secrets))
+    handler.setLevel(level.upper())
+    recent = _RecentLog()
+    recent.setFormatter(_Formatter(as_json=False, secrets=secrets))
     logger = logging.getLogger("comfy_ui")
-    logger.handlers[:] = [handler]
-    logger.setLevel(level.upper())
+    logger.handlers[:] = [handler, recent]
+    logger.setLevel(min(logging.INFO, handler.level))
     logger.propagate = False
 
 

@@ -66,7 +66,7 @@ PERMISSIONS = {
     "upload files, enhance prompts, describe images": ["upload", "enhance"],
     "open, run and save any workflow, import styles, replace the system prompt": ["open_workflow"],
     "download, move and delete model files of this machine": ["get_models"],
-    "see the server's address, devices and errors": ["see_server"],
+    "see the server's address, devices and errors, and the log": ["see_server"],
     "free its memory": ["free_memory"],
     "pause and resume the queues of all users": ["pause_all"],
     "connect to another server": ["reconnect"],
@@ -75,7 +75,9 @@ PERMISSIONS = {
     "create and revoke one's own API keys, with a login": ["manage_keys"],
     "run workflows with partner nodes, which cost credits": ["spend"],
     "have the ends of one's own jobs sent to a webhook": ["use_webhooks"],
-    "invite and remove users, change their roles": ["manage_users"],
+    "invite and remove users, change their roles and storage, revoke their API keys": [
+        "manage_users"
+    ],
 }
 
 

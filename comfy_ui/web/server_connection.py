@@ -21,10 +21,11 @@ from ..models.model_folders import ModelFolders, find_model_folders
 from ..scale.choose_queue import choose_queue
 from ..scale.choose_stores import choose_stores
 from ..settings import Settings
-from ..storage.records import LOCAL_USER_ID, ServerStatus, Snapshot
+from ..storage.records import ServerStatus, Snapshot
 from ..storage.uncancellable import uncancellable
 from ..workflow.presets.preset_store import list_presets
 from .auth.access import AccessMode, mode_of
+from .auth.storage_limits import StorageLimits
 from .import_task import ImportTask
 from .preset_catalog import PresetCatalog
 from .server_choice import ServerChoice, demo_speed, typed
@@ -39,7 +40,6 @@ _ONLINE_AGE_S: Final = 1.0
 _RECONNECT_WAIT_S: Final = 10.0
 _TYPED_TIMEOUT_S: Final = 30.0  # for an address entered on the page, while an admin waits
 _FINISH_JOBS_S: Final = 300.0  # for jobs of the demo engine, which draws in seconds
-_SHARED_LIMIT_BYTES: Final = 10 * 10**9
 _LOGIN_HINT: Final = "Check the token, or write http://USER:PASSWORD@HOST:PORT as the address."
 _OFFLINE_HINT: Final = "Check the address, and that ComfyUI listens there."
 _TYPED_HINT: Final = (
@@ -71,6 +71,7 @@ class ServerConnection:
         self.model_folders = ModelFolders()
         self.imports = ImportTask()
         self._settings = settings
+        self.storage_limits = StorageLimits(settings)
         self._saved_workflows = saved_workflows
         self._start_managed = start_managed
         self._engine = ExitStack()
@@ -286,7 +287,7 @@ class ServerConnection:
                 client=self.client,
                 others=self.clients[1:],
                 data_dir=self._settings.data_dir,
-                limit_bytes=storage_limit(self._settings),
+                limit_bytes=self.storage_limits,
                 preset_folders=folders,
                 open_stores=choose_stores(self._settings),
                 open_queue=queue.open_queue,
@@ -327,15 +328,3 @@ class ServerConnection:
         Addresses from the command line are trusted, those typed on a shared page are not.
         """
         return choice.kind == "typed" and mode_of(self._settings) is not AccessMode.LOCAL
-
-
-def storage_limit(settings: Settings) -> Callable[[str], int | None]:
-    """Return a function from a ``user_id`` to the quota for results in bytes."""
-    shared = mode_of(settings) is not AccessMode.LOCAL
-
-    def limit(user_id: str) -> int | None:
-        if settings.storage_gb is not None:
-            return int(settings.storage_gb * 1e9)
-        return _SHARED_LIMIT_BYTES if shared and user_id != LOCAL_USER_ID else None
-
-    return limit

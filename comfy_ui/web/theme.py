@@ -25,6 +25,7 @@ _STYLES = (
     "canvas.css",
     "labels.css",
     "recordings.css",
+    "admin.css",
 )
 _SCRIPTS = (
     "text_tools.js",
@@ -54,6 +55,7 @@ _SCRIPTS = (
     "canvas_drawing.js",
     "canvas.js",
     "account.js",
+    "admin.js",
     "model_downloads.js",
     "model_manager.js",
     "prompt_marks.js",

@@ -10,6 +10,7 @@ import sqlite3
 import time
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, strategies as st
@@ -23,7 +24,7 @@ from comfy_ui.storage.database_schema import create_or_check
 from comfy_ui.storage.quota import StorageUsage
 from comfy_ui.storage.records import LOCAL_USER_ID, LibraryItem, StoredFile
 from comfy_ui.storage.tables import items_table, jobs_table, uploads_table
-from comfy_ui.web.server_connection import storage_limit
+from comfy_ui.web.auth.storage_limits import StorageLimits
 from tests.jobs.support import a_job, end_of, submit_sleepy
 
 
@@ -204,11 +205,20 @@ def _summed(connection: sqlite3.Connection, user_id: str) -> StorageUsage:
     return StorageUsage(*sums)
 
 
-def test_storage_limit_applies_to_users_of_shared_page_but_not_to_admin() -> None:
-    alone, shared = storage_limit(Settings()), storage_limit(Settings(host="0.0.0.0"))
+def test_storage_limits_apply_to_users_of_shared_page_but_not_to_admin(tmp_path: Path) -> None:
+    def limits(**settings: Any) -> StorageLimits:
+        return StorageLimits(Settings(data_dir=tmp_path, **settings))
+
+    alone, shared = limits(), limits(host="0.0.0.0")
     assert alone(LOCAL_USER_ID) is None
     assert alone("user:eve") is None
     assert shared(LOCAL_USER_ID) is None
     assert shared("browser:x") == 10 * 10**9
-    limited = storage_limit(Settings(storage_gb=2.5))
+    limited = limits(storage_gb=2.5)
     assert limited(LOCAL_USER_ID) == limited("browser:x") == 2_500_000_000
+    shared.set("user:eve", 7)
+    shared.set("user:adam", None)
+    assert (limited("user:eve"), limited("user:adam"), shared("user:bob")) == (7, None, 10 * 10**9)
+    shared.reset("user:eve")
+    assert limited("user:eve") == 2_500_000_000
+    assert shared.own() == {"user:adam": None}

@@ -184,6 +184,10 @@ BUDGETS: Final = (
     _get("/account", per_caller=4),
     _action("/account/", per_caller=2, total=16),
     _action("/invitation", per_caller=2, total=8),
+    # Administration
+    _get("/admin", per_caller=2, total=8),
+    _get("/admin/", per_caller=4, total=32),
+    _action("/admin/", per_caller=2, total=8),
     # Our files
     _file("/manifest.json"),
     _file("/icons/"),

@@ -19,6 +19,7 @@ from ..components.server_cards import servers_panel, share_panel
 from ..components.templates import error_notice, render
 from ..tab import PageContext, PageParts, Tab
 from .account_panel import AccountPanel, place_for_account
+from .admin_panel import AdminPanel, place_for_admin
 from .api_keys_panel import ApiKeysPanel
 from .checkup import Checkup
 from .engine_card import EngineCard
@@ -40,6 +41,7 @@ class StatusTab(Tab):
         super().__init__(context)
         self._share = context.share
         self._account = AccountPanel(context.services, context.access, context.share)
+        self._admin = AdminPanel(context.services, context.access)
         self._keys = ApiKeysPanel(context.access)
         self._webhook = WebhookPanel(context.services, context.access)
         self._downloads = ModelDownloads(context.services, context.access)
@@ -48,8 +50,9 @@ class StatusTab(Tab):
         self._engine = EngineCard(context.services, context.access)
 
     def routes(self) -> list[BaseRoute]:
-        """The routes of the account and of model files; Workflows shows downloads as well."""
-        return [*self._account.routes(), *self._downloads.routes(), *self._models.routes()]
+        """The routes of its panels; those of model downloads serve Workflows as well."""
+        panels = self._account, self._admin, self._downloads, self._models
+        return [route for panel in panels for route in panel.routes()]
 
     def build(self, parts: PageParts, /) -> None:
         """Create the components and connect them."""
@@ -78,6 +81,7 @@ class StatusTab(Tab):
                     button = gr.Button("Connect", elem_id="connect")
                 self._engine.build(parts)
                 html_block(place_for_account(), elem_id="account")
+                html_block(place_for_admin(), elem_id="admin")
                 keys = self._keys.build(parts)
                 webhook = self._webhook.build(parts)
                 self._checkup.build(parts)

@@ -1,0 +1,64 @@
+"""How much disk space the results of each user may take up; admins change it on the page."""
+
+from __future__ import annotations
+
+import threading
+from typing import Final
+
+from pydantic import TypeAdapter
+
+from ...settings import Settings
+from ...storage.records import LOCAL_USER_ID
+from .access import AccessMode, mode_of
+from .private_json import PrivateJson
+
+__all__ = ["StorageLimits"]
+
+_FILE: Final = "storage_limits.json"
+_SHARED_LIMIT_BYTES: Final = 10 * 10**9
+_LIMITS: Final = TypeAdapter(dict[str, int | None])
+
+
+class StorageLimits:
+    """Returns the quota of a ``user_id`` in bytes when it is called; None: no limit.
+
+    A limit that an admin has set for a user is kept in the data folder. All others have that of the
+    settings.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._shared = mode_of(settings) is not AccessMode.LOCAL
+        self._file = PrivateJson(settings.data_dir / _FILE, _LIMITS, "storage limits")
+        self._writing = threading.Lock()
+
+    def __call__(self, user_id: str) -> int | None:
+        own = self.own()
+        return own[user_id] if user_id in own else self._general(user_id)
+
+    def own(self) -> dict[str, int | None]:
+        """Return the limits that admins have set, by ``user_id``."""
+        return self._file.read() or {}
+
+    def set(self, user_id: str, limit_bytes: int | None) -> None:
+        """Set the limit of a user; None: no limit.
+
+        Raises:
+            StorageError: the file cannot be written.
+        """
+        with self._writing:
+            self._file.write({**self.own(), user_id: limit_bytes})
+
+    def reset(self, user_id: str) -> None:
+        """Give a user the limit of the settings again.
+
+        Raises:
+            StorageError: the file cannot be written.
+        """
+        with self._writing:
+            self._file.write({i: limit for i, limit in self.own().items() if i != user_id})
+
+    def _general(self, user_id: str) -> int | None:
+        if self._settings.storage_gb is not None:
+            return int(self._settings.storage_gb * 1e9)
+        return _SHARED_LIMIT_BYTES if self._shared and user_id != LOCAL_USER_ID else None
