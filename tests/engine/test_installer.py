@@ -72,13 +72,14 @@ def test_installer_archive_kinds_are_unpacked(host: Host, kind: str) -> None:
 
 def test_installer_folder_is_copied_without_models_and_results(host: Host) -> None:
     folder = write_source(host.folder / "mine", "3.0")
-    for name in ("models", "output", ".git"):
+    for name in ("models", "output", "user", ".git"):
         (folder / name).mkdir()
         (folder / name / "large.bin").write_bytes(b"x")
     installed = install(host, Source(kind="folder", location=str(folder)))
     assert installed.version == "3.0"
     names = {path.name for path in (host.paths.home(installed) / "ComfyUI").iterdir()}
-    assert names == {"main.py", "comfyui_version.py", "requirements.txt", "nodes"}
+    assert names == {"main.py", "comfyui_version.py", "requirements.txt", "nodes", "user"}
+    assert not any((host.paths.home(installed) / "ComfyUI" / "user").iterdir())
 
 
 def test_installer_wrong_hash_unpacks_nothing(host: Host) -> None:

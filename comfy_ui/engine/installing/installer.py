@@ -257,6 +257,9 @@ class Installer:
                 )
         if not (partial / "requirements.txt").is_file():
             raise EngineError("The source of ComfyUI has no requirements.txt.")
+        # For ComfyUI's database. Each version has its own, because an older one cannot read that of
+        # a newer one after a rollback.
+        (partial / "user").mkdir(exist_ok=True)
         write_json(self._staging / "source.json", {"sha256": digest, "tree": tree})
         partial.rename(self._source)
         if source.kind == "url":

@@ -43,7 +43,7 @@ _CAUSES: Final = (
     (
         r"modulenotfounderror: no module named '?(?P<name>[\w.]+)",
         "A Python package is missing in its environment: {name}.",
-        "Add its package with --packages or COMFY_UI_ENGINE_PACKAGES, and install again.",
+        "Install it with its package: comfy-ui engine install --packages NAME",
     ),
     (
         r"unrecognized arguments: (?P<name>.+)",
