@@ -117,7 +117,7 @@ def start(arguments: argparse.Namespace, settings: Settings) -> int:
     manager = _manager(settings)
     manager.require_installed()
     if not arguments.foreground:
-        print(f"ComfyUI is at {_start_detached(manager, memory=settings.engine_memory)}")
+        print(f"ComfyUI is at {_start_detached(manager, memory=manager.options.memory)}")
         return ExitStatus.DONE
     from ..engine.supervision.supervisor import ServerPhase
 

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 
 from ..errors import ValidationError
 from ..features import require_feature
 from ..settings import Settings
-from .engine_paths import EnginePaths, Installation
+from .engine_paths import EnginePaths, Installation, disk_error, write_json
 from .installing.installer import Installer, InstallProgress
 from .installing.python_environment import find_uv, folder_bytes
 from .planning.host_facts import collect
 from .planning.install_plan import InstallPlan, make_plan
 from .planning.release_source import choose_source
-from .supervision.server_command import ServerOptions
+from .supervision.server_command import MEMORY_FLAGS, ServerOptions
 from .supervision.supervisor import Supervisor
 from .versions import roll_back, switch_running
 
@@ -31,7 +32,7 @@ class EngineManager:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self.paths = EnginePaths.of(settings)
-        self.options = ServerOptions.of(settings)
+        self.options = ServerOptions.of(settings, self.paths)
         self.supervisor = Supervisor(self.paths, self.options, first_port=settings.engine_port)
 
     def plan(self, version: str | None = None) -> InstallPlan:
@@ -97,6 +98,28 @@ class EngineManager:
         url = self.supervisor.start()
         self.supervisor.wait_until_ready(cancel)
         return url
+
+    @property
+    def memory_is_set(self) -> bool:
+        """Whether a setting determines the use of GPU memory, so that it cannot be chosen."""
+        return "engine_memory" in self._settings.model_fields_set
+
+    def choose_memory(self, memory: str) -> None:
+        """Keep a choice of how the next start uses the GPU's memory.
+
+        Raises:
+            ValidationError: there is no such choice, or a setting determines it.
+            StorageError: the disk refuses.
+        """
+        if memory not in MEMORY_FLAGS:
+            raise ValidationError("There is no such use of memory.", hint="Open Status again.")
+        if self.memory_is_set:
+            raise ValidationError("COMFY_UI_ENGINE_MEMORY determines it.", hint="Change it there.")
+        try:
+            write_json(self.paths.options_file, {"memory": memory})
+        except OSError as error:
+            raise disk_error(self.paths.options_file, error) from error
+        self.options = self.supervisor.options = replace(self.options, memory=memory)
 
     def switch(self) -> Installation:
         """Restart with the version in use, or return to the previous one if it does not start.

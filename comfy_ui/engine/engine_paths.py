@@ -94,6 +94,11 @@ class EnginePaths:
         return self.root / "run.json"
 
     @property
+    def options_file(self) -> Path:
+        """How ComfyUI is started, as chosen on the page."""
+        return self.root / "options.json"
+
+    @property
     def model_paths(self) -> Path:
         """The file that tells ComfyUI where the models are."""
         return self.root / "extra_model_paths.yaml"

@@ -14,6 +14,7 @@ from ..errors import ComfyHeadlessError, EngineError, InstallCancelledError
 from .engine_manager import EngineManager
 from .installing.installer import InstallProgress
 from .planning.install_plan import InstallPlan
+from .supervision.supervisor import ServerPhase
 
 __all__ = ["SetupPhase", "SetupState", "SetupTask"]
 
@@ -87,6 +88,18 @@ class SetupTask:
         """Return to the previous version, start it, and turn the page to it."""
         self._begin(SetupState(SetupPhase.STARTING), self._roll_back())
 
+    def choose_memory(self, memory: str) -> None:
+        """Keep a choice of how ComfyUI uses the GPU's memory, and restart it if it runs.
+
+        Raises:
+            ValidationError, StorageError: see :meth:`.EngineManager.choose_memory`.
+        """
+        if self.state.phase.active:
+            return
+        self.manager.choose_memory(memory)
+        if self.manager.supervisor.state.phase is not ServerPhase.STOPPED:
+            self._begin(SetupState(SetupPhase.STARTING), self._restart())
+
     def cancel(self) -> None:
         """Cancel what runs, or drop the plan. What was fetched is kept."""
         self._cancel.set()
@@ -158,6 +171,10 @@ class SetupTask:
     async def _start(self) -> None:
         await asyncio.to_thread(self.manager.start)
         await asyncio.to_thread(self.manager.supervisor.wait_until_ready, self._cancel)
+        await self._use()
+
+    async def _restart(self) -> None:
+        await asyncio.to_thread(self.manager.restart, self._cancel)
         await self._use()
 
     async def _roll_back(self) -> None:

@@ -39,7 +39,7 @@ def test_server_command_listens_on_loopback_with_the_memory_flag(
         paths,
         port=8190,
         device=device,
-        options=ServerOptions.of(settings),
+        options=ServerOptions.of(settings, paths),
     )
     assert command[command.index("--listen") + 1] == "127.0.0.1"
     assert command[-2:] == ["--fast", "a b"]

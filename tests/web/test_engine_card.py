@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import threading
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 from dataclasses import replace
@@ -19,7 +20,7 @@ from comfy_ui.engine.installing import installer as installer_module
 from comfy_ui.engine.installing.installer import Installer, InstallProgress
 from comfy_ui.engine.setup_task import SetupPhase, SetupState, SetupTask
 from comfy_ui.engine.supervision.supervisor import ServerPhase, ServerState
-from comfy_ui.errors import EngineError, StorageError
+from comfy_ui.errors import EngineError, StorageError, ValidationError
 from comfy_ui.library.saved_workflows import SavedWorkflows
 from comfy_ui.settings import Settings, load_settings
 from comfy_ui.storage.records import LOCAL_USER_ID, JobRequest, JobStatus, Phase
@@ -104,6 +105,54 @@ def test_engine_panel_running_server_offers_stop() -> None:
     page = Page(engine_panel(SetupState(), server=server, current=INSTALLED))
     assert sends(page) == ["halt", "plan"]
     assert "http://127.0.0.1:8188" in page.text
+
+
+def test_engine_panel_memory_can_be_chosen_where_a_gpu_is_used() -> None:
+    def choices(current: Installation, **more: Any) -> list[str]:
+        page = Page(engine_panel(SetupState(), server=ServerState(), current=current, **more))
+        return [tag["value"] for tag in page.all("option") if "selected" in tag]
+
+    assert choices(INSTALLED, memory="low") == ["low"]
+    assert choices(INSTALLED) == []  # a setting determines it
+    assert choices(replace(INSTALLED, device="cpu"), memory="low") == []
+    running = ServerState(ServerPhase.READY, "http://127.0.0.1:8188")
+    html = engine_panel(SetupState(), server=running, current=INSTALLED, memory="auto")
+    assert "Apply and restart" in Page(html).text
+
+
+def test_engine_manager_chosen_memory_counts_for_the_next_start_unless_it_is_set(
+    tmp_path: Path,
+) -> None:
+    manager = EngineManager(Settings(data_dir=tmp_path))
+    manager.choose_memory("low")
+    assert manager.supervisor.options.memory == "low"
+    assert EngineManager(Settings(data_dir=tmp_path)).options.memory == "low"
+    with pytest.raises(ValidationError, match="no such use"):
+        manager.choose_memory("--listen")
+    fixed = EngineManager(Settings(data_dir=tmp_path, engine_memory="auto"))
+    assert fixed.options.memory == "auto"
+    with pytest.raises(ValidationError, match="COMFY_UI_ENGINE_MEMORY"):
+        fixed.choose_memory("low")
+
+
+async def test_setup_task_chosen_memory_restarts_a_running_server_only(machine: Host) -> None:
+    urls: list[str] = []
+    restarts: list[str] = []
+
+    async def connect(url: str) -> None:
+        urls.append(url)
+
+    def restart(_: threading.Event) -> None:
+        restarts.append(setup.manager.options.memory)
+
+    setup = task_for(machine, connect, restart=restart)
+    setup.choose_memory("low")
+    await setup.wait()
+    assert (restarts, urls) == (["low"], ["http://127.0.0.1:9"])
+    setup.manager.supervisor.state = ServerState()
+    setup.choose_memory("high")
+    await setup.wait()
+    assert (restarts, setup.manager.options.memory) == (["low"], "high")
 
 
 # --- the task ---------------------------------------------------------------------------------

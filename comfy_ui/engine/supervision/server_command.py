@@ -13,9 +13,17 @@ from typing import Final
 from ...errors import EngineError
 from ...private_files import make_folder, write_private
 from ...settings import Settings
-from ..engine_paths import EnginePaths, Installation, disk_error
+from ..engine_paths import EnginePaths, Installation, disk_error, read_json
 
-__all__ = ["FIRST_PORT", "HOST", "ServerOptions", "free_port", "prepare_folders", "server_command"]
+__all__ = [
+    "FIRST_PORT",
+    "HOST",
+    "MEMORY_FLAGS",
+    "ServerOptions",
+    "free_port",
+    "prepare_folders",
+    "server_command",
+]
 
 HOST: Final = "127.0.0.1"  # loopback only: ComfyUI has no login
 FIRST_PORT: Final = 8188
@@ -64,9 +72,13 @@ class ServerOptions:
     extra: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, settings: Settings) -> ServerOptions:
-        """Return the options of the settings."""
-        return cls(settings.engine_memory, tuple(shlex.split(settings.engine_options)))
+    def of(cls, settings: Settings, paths: EnginePaths) -> ServerOptions:
+        """Return the options of the settings. Without one for memory, the page's choice counts."""
+        memory: str = settings.engine_memory
+        if "engine_memory" not in settings.model_fields_set:
+            chosen = read_json(paths.options_file).get("memory")
+            memory = str(chosen) if chosen in MEMORY_FLAGS else memory
+        return cls(memory, tuple(shlex.split(settings.engine_options)))
 
 
 def server_command(

@@ -85,7 +85,8 @@ class Supervisor:
         now: Callable[[], float] = time.monotonic,
     ) -> None:
         self._paths = paths
-        self._options = options or ServerOptions()
+        self.options = options or ServerOptions()
+        """How the next start is done."""
         self._policy = policy or RestartPolicy()
         self._poll_s = poll_s
         self._first_port = first_port
@@ -241,7 +242,7 @@ class Supervisor:
             self._paths,
             port=port,
             device=installation.device,
-            options=self._options,
+            options=self.options,
         )
         process = start_process(command, home / "ComfyUI", self._paths.server_log)
         try:

@@ -17,7 +17,7 @@ from ...engine.supervision.supervisor import ServerPhase, ServerState
 from ...features import FEATURES, get_install_hint
 from ..auth.access import Access
 from ..components.html import Html, page_text, size
-from ..components.html_block import html_block
+from ..components.html_block import from_page, html_block
 from ..components.preset_picker import Lamp
 from ..components.templates import render
 from ..services import Services
@@ -27,6 +27,14 @@ __all__ = ["EngineCard", "engine_panel"]
 
 _DRAW_S: Final = 0.5
 _LOG_BYTES: Final = 6000
+_MEMORY_CHOICES: Final = (
+    ("auto", "Automatic"),
+    ("high", "Keep models in GPU memory"),
+    ("normal", "Unload models after use"),
+    ("low", "Small GPU: slower"),
+    ("none", "Very small GPU: very slow"),
+    ("cpu", "CPU only"),
+)
 _LAMPS: Final = {
     ServerPhase.STOPPED: Lamp("", "Stopped"),
     ServerPhase.STARTING: Lamp("", "Starting"),
@@ -47,7 +55,7 @@ class EngineCard:
     def build(self, parts: PageParts) -> None:
         """Create the card, which stays empty for other users."""
         card = html_block(
-            elem_id="engine", sends=["plan", "install", "start", "halt", "abort", "back"]
+            elem_id="engine", sends=["plan", "install", "start", "halt", "abort", "back", "memory"]
         )
         quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
         parts.on_load.add(self._offer, card)
@@ -56,6 +64,7 @@ class EngineCard:
         card.install(self._install, outputs=[card], **quiet)
         card.start(self._start, outputs=[card], **quiet)
         card.back(self._back, outputs=[card], **quiet)
+        card.memory(self._choose_memory, outputs=[card], **quiet)
         card.halt(self._halt, outputs=[card], **quiet)
         card.abort(self._abort, outputs=[card], **quiet)
 
@@ -94,6 +103,14 @@ class EngineCard:
         async for panel in self._panels():
             yield panel
 
+    async def _choose_memory(
+        self, event: gr.EventData, request: gr.Request
+    ) -> AsyncGenerator[Html, None]:
+        self._access.require("set_up_engine", request)
+        self._setup.choose_memory(str(from_page(event).get("memory", "")))
+        async for panel in self._panels():
+            yield panel
+
     async def _halt(self, request: gr.Request) -> Html:
         self._access.require("set_up_engine", request)
         await self._setup.stop()
@@ -120,7 +137,8 @@ class EngineCard:
                 yield panel
 
     def _panel(self) -> Html:
-        paths = self._setup.manager.paths
+        manager = self._setup.manager
+        paths = manager.paths
         return engine_panel(
             self._setup.state,
             server=self._setup.manager.supervisor.state,
@@ -129,6 +147,7 @@ class EngineCard:
             interrupted=paths.staging.exists(),
             log=read_tail(paths.server_log, _LOG_BYTES),
             in_use=self._connection.choice.kind == "managed",
+            memory="" if manager.memory_is_set else manager.options.memory,
         )
 
 
@@ -141,11 +160,14 @@ def engine_panel(
     interrupted: bool = False,
     log: str = "",
     in_use: bool = False,
+    memory: str = "",
 ) -> Html:
     """The state of the managed ComfyUI, and what can be done next.
 
-    ``in_use``: the page sends its jobs there.
+    ``in_use``: the page sends its jobs there. ``memory``: how it uses the GPU's memory, if that
+    can be chosen.
     """
+    has_gpu = current is not None and current.device != "cpu"
     progress = setup.progress
     return render(
         "engine_card.html",
@@ -181,6 +203,8 @@ def engine_panel(
         command="" if FEATURES["engine"] else get_install_hint("engine"),
         log=page_text(log, limit=_LOG_BYTES) if current is not None else "",
         in_use=in_use,
+        memory=memory if has_gpu else "",
+        memory_choices=_MEMORY_CHOICES,
     )
 
 
