@@ -80,7 +80,8 @@ class ComfyClient:
             first one of ``COMFYUI_URL``, else ``localhost``.
         port: the port to use if the address has none; 8188 by default.
         url: the address as pasted from a browser or a terminal: ``https://gpu.example.com/comfy/``,
-            ``192.168.1.100:8188``, ``[::1]:8188``. Takes precedence over ``host``.
+            ``192.168.1.100:8188``, ``[::1]:8188``; or the base of a Comfy API v2, such as
+            ``https://cloud.comfy.org/api/v2``. Takes precedence over ``host``.
         base_url: the same as ``url``.
         timeout: seconds of silence after which a request fails; None: no limit. A job may take
             longer than that. By default ``COMFY_UI_TIMEOUT_S``, else 300.
