@@ -39,6 +39,9 @@ PRESET = "z_image_turbo"
 RESULTS = 60_000
 LONGEST_P95_S = 1.0
 LONGEST_RECOVERY_S = 10.0
+MOST_MEMORY_MB = 3_000.0
+"""Of the app and its processes: three of these may have 2 GB each, but one user's calls come one
+after the other."""
 HEAD = (
     "| endpoint | attack | answers | other's p50 | p95 | failed | memory | recovery |",
     "|---|---|---|---|---|---|---|---|",
@@ -168,6 +171,15 @@ class Row:
         return (
             f"| {self.attack.endpoint} | {self.attack.name} | {', '.join(counts) or '-'} "
             f"| {figures} | {memory} | {self.recovery_s:.1f} s |"
+        )
+
+    @property
+    def harmless(self) -> bool:
+        """Whether the other visitor could go on and the app recovered."""
+        return (
+            self.p95 <= LONGEST_P95_S
+            and self.peak_mb <= MOST_MEMORY_MB
+            and self.recovery_s <= LONGEST_RECOVERY_S
         )
 
     @property

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.security import attacks
-from tests.security.attacks import ATTACKS, LONGEST_RECOVERY_S, Attack, Target, measure
+from tests.security.attacks import ATTACKS, LONGEST_RECOVERY_S, Attack, Row, Target, measure
 from tests.security.test_availability import SLOWEST_S
 
 TESTS = Path(__file__).resolve().parents[1]
@@ -40,6 +41,17 @@ async def test_app_under_attack_answers_others(
     assert row.peak_mb < 1200, row.line
     assert row.recovery_s < LONGEST_RECOVERY_S, row.line
     record_property("answers to attacks", row.answers.total())
+
+
+@pytest.mark.parametrize(
+    ("seconds", "peak_mb", "recovery_s", "harmless"),
+    [(0.5, 900, 1, True), (1.5, 900, 1, False), (0.5, 3_500, 1, False), (0.5, 900, 11, False)],
+)
+def test_row_is_harmless_if_others_memory_and_recovery_are_in_bounds(
+    seconds: float, peak_mb: float, recovery_s: float, harmless: bool
+) -> None:
+    row = Row(ATTACKS[0], Counter(), {"page": [seconds]}, 0, 230, peak_mb, recovery_s)
+    assert row.harmless is harmless
 
 
 def test_security_model_names_existing_tests_and_attacks() -> None:
