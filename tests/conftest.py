@@ -78,13 +78,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """One worker more than cores for the whole suite, whose tests wait a third of the time.
+    """More workers than cores for the whole suite, whose tests wait a third of the time.
 
-    Parts run in this process, and live tests share one server.
+    The quick ones wait for half of it, as few need a browser. Parts run in this process, and live
+    tests share one server.
     """
     if not _is_whole_suite(config) or "not live" not in config.option.markexpr:
         return 0
-    return min((os.cpu_count() or 1) + 1, MAX_WORKERS)
+    cores = os.cpu_count() or 1
+    is_quick = config.option.markexpr == QUICK and os.environ.get("CI") != "true"
+    return min(2 * cores if is_quick else cores + 1, MAX_WORKERS)
 
 
 @pytest.hookimpl(tryfirst=True)
