@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -91,3 +92,18 @@ async def test_service_cancels_a_running_job_of_a_v2_server(tmp_path: Path) -> N
         await until(service, job, lambda s: s.phase is Phase.RUNNING)
         assert await service.cancel(job.id, "ann")
         assert (await end_of(service, job)).phase is Phase.CANCELLED
+
+
+async def test_v2_server_among_several_takes_the_jobs_of_one_that_is_offline(
+    cloud: DemoCloud, tmp_path: Path
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    async with (
+        ComfyWSClient(url=f"http://127.0.0.1:{port}") as offline,
+        ComfyWSClient(url=cloud.url, token=KEY) as client,
+        open_jobs(client=offline, others=[client], data_dir=tmp_path / "data") as service,
+    ):
+        job = await service.submit(request())
+        assert (await end_of(service, job)).phase is Phase.SUCCEEDED
+    assert len(cloud.posts) == 1
