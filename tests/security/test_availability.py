@@ -6,12 +6,13 @@ import asyncio
 import json
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import httpx
 import pytest
 
+from comfy_ui.web.http.request_budgets import budget_of
 from tests.browser import support
 from tests.security.test_resource_limits import App
 
@@ -167,13 +168,13 @@ async def test_app_with_expensive_json_answers_others(app: App, name: str) -> No
 
 @pytest.mark.slow
 async def test_app_with_stalled_logins_takes_other_bodies(app: App) -> None:
-    head = f"POST /login HTTP/1.1\r\nHost: {app.at[0]}\r\nContent-Length: 16777216\r\n\r\n"
-    stalled = [(await asyncio.open_connection(*app.at))[1] for _ in range(20)]
+    size = budget_of("POST", "/login").body_bytes  # a larger one would be refused by its length
+    head = f"POST /login HTTP/1.1\r\nHost: {app.at[0]}\r\nContent-Length: {size}\r\n\r\n"
+    stalled = [(await asyncio.open_connection(*app.at))[1] for _ in range(100)]
 
     async def send_most(writer: asyncio.StreamWriter) -> None:
-        with suppress(ConnectionError):
-            writer.write(head.encode() + b"x" * (16 * 2**20 - 1))
-            await writer.drain()
+        writer.write(head.encode() + b"x" * (size - 1))
+        await writer.drain()
 
     await asyncio.gather(*map(send_most, stalled))
     async with httpx.AsyncClient(base_url=app.url, trust_env=False, timeout=10) as visitor:

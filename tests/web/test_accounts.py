@@ -6,6 +6,7 @@ import json
 import os
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -118,14 +119,26 @@ async def test_verify_wrong_passwords_in_parallel_are_limited_as_in_a_row() -> N
     }
 
 
-async def test_verify_locked_name_answers_alike_whether_it_exists() -> None:
+async def test_verify_locked_name_answers_alike_whether_it_exists(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     accounts = Accounts(now=lambda: 0.0)
     accounts.add_for_now("anna", "secret", Role.ADMIN)
-    known, unknown = [
-        [str(answer) for answer in await answers_of(accounts, name, 12, Caller("10.0.0.1"))]
-        for name in ("anna", "nobody")
-    ]
-    assert known == unknown
+    scrypt, hashes = module.hashlib.scrypt, []
+
+    def counted(*arguments: Any, **options: Any) -> bytes:
+        hashes.append(options)
+        return scrypt(*arguments, **options)
+
+    monkeypatch.setattr(module.hashlib, "scrypt", counted)
+    seen = []
+    for name in ("anna", "nobody"):
+        answers = await answers_of(accounts, name, 12, Caller("10.0.0.1"))
+        seen.append(([str(answer) for answer in answers], len(hashes)))
+        hashes.clear()
+    known, unknown = seen
+    assert known == unknown, "texts, and hashes, which take all of the time"
+    assert known[1] == 5
 
 
 async def test_verify_one_address_on_many_names_is_limited() -> None:
