@@ -73,6 +73,8 @@ interface GridAxis {
 interface ComfyPage {
   /** A video with a strip of its frames below, to move along. */
   withStrip(item: string, video: AnyElement): AnyElement;
+  /** A 3D model that turns. */
+  turntable(item: string, title: string): AnyElement;
   /** A player of a sound with its waveform. */
   soundPlayer(item: string, title: string): AnyElement;
   kit: ComfyKit;

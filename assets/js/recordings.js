@@ -1,5 +1,6 @@
 // @ts-check
-// Players of videos and sounds: a strip of frames to move along, a waveform, and the dialog that trims.
+// Players of videos, sounds and 3D models: a strip of frames, a waveform, a turntable; and the dialog
+// that trims.
 "use strict";
 (() => {
   const { $, $$, make, dialog, post, toast } = window.comfy.kit;
@@ -95,13 +96,60 @@
     for (const event of ["play", "pause", "timeupdate", "loadedmetadata", "ended"]) audio.addEventListener(event, show);
     return make("div", { className: "player" }, make("p", { className: "sound-title", translate: false, textContent: title }), scrubber(audio, picture, "sounds"), make("div", { className: "row" }, play, time, loop), audio);
   }
+  // ---- 3D ------------------------------------------------------------------------------------
+
+  const VIEWS = 36; // as in library/mesh_rendering.py
+  const COLUMNS = 6;
+  const TURN_MS = 7000;
+  /**
+   * The views of a 3D model, once around. It turns until it is moved; the arrow keys turn it, too.
+   * @param {string} item
+   * @param {string} title
+   */
+  function turntable(item, title) {
+    const views = make("div", { className: "views", role: "img", ariaLabel: title });
+    const at = make("input", { type: "range", min: 0, max: VIEWS - 1, step: 1, value: 0, ariaLabel: "Turn" });
+    const box = make("div", { className: "turntable" }, make("img", { className: "poster", src: `thumbs/${item}`, alt: "", draggable: false }), views, at);
+    const show = (/** @type {number} */ view) => {
+      const index = ((Math.round(view) % VIEWS) + VIEWS) % VIEWS;
+      views.style.backgroundPosition = `${(100 * (index % COLUMNS)) / (COLUMNS - 1)}% ${(100 * Math.floor(index / COLUMNS)) / (VIEWS / COLUMNS - 1)}%`;
+      at.value = String(index);
+    };
+    let turning = !matchMedia("(prefers-reduced-motion: reduce)").matches;
+    let [from, x] = [0, NaN]; // of a drag
+    at.oninput = () => show(Number(at.value));
+    at.onkeydown = () => (turning = false);
+    views.onpointerdown = (/** @type {PointerEvent} */ event) => {
+      turning = false;
+      [from, x] = [Number(at.value), event.clientX];
+      views.setPointerCapture(event.pointerId);
+    };
+    views.onpointermove = (/** @type {PointerEvent} */ event) => event.buttons && show(from + ((event.clientX - x) / views.clientWidth) * VIEWS);
+    const start = performance.now();
+    const turn = (/** @type {number} */ now) => {
+      if (!turning || !box.isConnected) return;
+      show(((now - start) / TURN_MS) * VIEWS);
+      requestAnimationFrame(turn);
+    };
+    const sheet = new Image();
+    sheet.onload = () => {
+      views.style.backgroundImage = `url("${sheet.src}")`;
+      box.classList.add("ready");
+      show(0);
+      requestAnimationFrame(turn);
+    };
+    sheet.src = `timelines/${item}`;
+    return box;
+  }
+
   /** The result that each place for a player shows. @type {WeakMap<Element, string>} */
   const players = new WeakMap();
   window.comfy.onIsland((element) => {
-    for (const place of $$(".sound", element)) {
-      if (players.get(place) === place.dataset.sound) continue;
-      players.set(place, place.dataset.sound);
-      place.replaceChildren(soundPlayer(place.dataset.sound, place.dataset.title));
+    for (const place of $$("[data-sound], [data-turntable]", element)) {
+      const { sound, turntable: model, title } = place.dataset;
+      if (players.get(place) === (sound ?? model)) continue;
+      players.set(place, sound ?? model);
+      place.replaceChildren(sound ? soundPlayer(sound, title) : turntable(model, title));
     }
   });
 
@@ -168,5 +216,5 @@
   }
 
   window.comfy.actions.trim = (button) => trim(button.dataset.item);
-  Object.assign(window.comfy, { withStrip, soundPlayer });
+  Object.assign(window.comfy, { withStrip, soundPlayer, turntable });
 })();

@@ -29,6 +29,7 @@
     const label = promptText || name;
     if (kind === "video") return window.comfy.withStrip(item, make("video", { src, controls: true, autoplay: true, loop: true, muted: true, playsInline: true, ariaLabel: label }));
     if (kind === "audio") return window.comfy.soundPlayer(item, label);
+    if (kind === "3d" && name.endsWith(".glb")) return window.comfy.turntable(item, label);
     if (kind !== "image") return make("p", { textContent: name });
     return make("img", { src, alt: label, translate: false, draggable: false, onload: () => zoom.reset() });
   }

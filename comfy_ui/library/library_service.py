@@ -36,7 +36,7 @@ from .folder_import import FolderImporter, ImportProgress
 from .library_store import LibraryStore
 from .result_files import YOUNG_S, FileStore, zip_chunks
 from .stores import OpenStores, open_sqlite_stores
-from .timelines import write_peaks, write_strip
+from .timelines import write_peaks, write_strip, write_views
 from .uploads import UploadStore
 from .video_editing import cut_video
 
@@ -48,6 +48,11 @@ KEPT_EMPTY_JOBS: Final = 200
 space, too. Users without a quota keep all of them."""
 MAX_LABEL_LENGTH: Final = 60
 _PREVIEW_SUFFIXES: Final = {"image/png": ".png", "image/webp": ".webp"}
+_TIMELINES: Final[Mapping[Kind, Callable[[Path, Path], None]]] = {
+    "video": write_strip,
+    "audio": write_peaks,
+    "3d": write_views,
+}
 _TIMELINE: Final = Limits(cpu_s=60, wall_s=120.0)
 _CUTTING: Final = Limits(cpu_s=900, wall_s=1800.0)  # a minute of HD video
 _PURGE_INTERVAL_S: Final = 3600.0
@@ -326,12 +331,15 @@ class LibraryService:
         await self._store.save_preset_defaults(user_id, preset, values)
 
     async def timeline(self, item: LibraryItem) -> Path | None:
-        """Return the strip of a video or the peaks of a sound, made once; None for other files."""
-        if item.kind not in {"video", "audio"}:
+        """Return a video's strip, a sound's peaks or a 3D model's turntable, made once.
+
+        None for other files, and for those that cannot be read.
+        """
+        write = _TIMELINES.get(item.kind)
+        if write is None:
             return None
         path = self.files.timeline(item.path)
         if not path.exists():
-            write = write_strip if item.kind == "video" else write_peaks
             path.parent.mkdir(parents=True, exist_ok=True)
             try:
                 await WORKERS.run(write, item.path, path, user_id=item.user_id, limits=_TIMELINE)

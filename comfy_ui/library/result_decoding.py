@@ -26,10 +26,15 @@ _MAX_PIXELS: Final = 128_000_000  # of a thumbnail's original: it takes a gigaby
 
 
 def write_thumbnail(path: Path, thumbnail: Path, kind: Kind) -> tuple[int, int] | None:
-    """Write the thumbnail of a file; return the size in pixels, or None if it has no image.
+    """Write the thumbnail of a file; return the size in pixels, or None if it has none.
 
     A decoder may raise anything.
     """
+    if kind == "3d":
+        from .mesh_rendering import mesh_image  # imports numpy, which the app may lack
+
+        _write(mesh_image(path, THUMBNAIL_SIDE), thumbnail)
+        return None
     image = _first_frame(path) if kind == "video" else open_result(path)
     if image is None:
         return None

@@ -37,6 +37,12 @@ logger = logging.getLogger(__name__)
 
 _DECODING: Final = Limits(cpu_s=10, wall_s=15.0)  # the app waits for it when it stops
 
+_TIMELINES: Final[dict[Kind, str]] = {
+    "video": ".strip.webp",
+    "audio": ".peaks.json",
+    "3d": ".turntable.webp",
+}
+
 YOUNG_S: Final = 3600.0
 """A younger file may belong to a job that is being stored."""
 
@@ -172,8 +178,8 @@ class FileStore:
         return path
 
     def timeline(self, path: Path) -> Path:
-        """Return where the strip or the peaks of an original are kept, see :mod:`.timelines`."""
-        suffix = ".strip.webp" if kind_of(path.name) == "video" else ".peaks.json"
+        """Return where the strip, peaks or turntable of an original are kept."""
+        suffix = _TIMELINES[kind_of(path.name)]
         return self.folder / "thumbs" / path.parent.name / f"{path.stem}{suffix}"
 
     def remove(self, paths: Iterable[str]) -> None:
@@ -200,7 +206,7 @@ def _suffix(filename: str) -> str:
 
 def _thumbnail(path: Path, thumbnail: Path, kind: Kind) -> tuple[int, int] | None:
     """Write the thumbnail; return the size in pixels, or None for files without an image."""
-    if kind not in {"image", "video"}:
+    if kind not in {"image", "video"} and path.suffix != ".glb":
         return None
     try:
         return LIBRARY_WORKERS.call(write_thumbnail, path, thumbnail, kind, limits=_DECODING)

@@ -1,4 +1,4 @@
-"""What a player shows along the time of a recording: frames of a video, peaks of a sound.
+"""What a player shows beside a result: frames of a video, peaks of a sound, views of a 3D model.
 
 Runs in a worker process: ComfyUI's files are untrusted, too.
 """
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-__all__ = ["PEAKS", "STRIP_FRAMES", "write_peaks", "write_strip"]
+__all__ = ["PEAKS", "STRIP_FRAMES", "write_peaks", "write_strip", "write_views"]
 
 STRIP_FRAMES: Final = 12
 _SIDE: Final = 96  # of a frame, in pixels
@@ -81,3 +81,10 @@ def write_peaks(path: Path, target: Path) -> None:
     partial = target.with_suffix(".part")
     partial.write_text(json.dumps(peaks), encoding="ascii")
     partial.replace(target)
+
+
+def write_views(path: Path, target: Path) -> None:
+    """Write the views of a 3D model, see :func:`.mesh_rendering.write_turntable`."""
+    from .mesh_rendering import write_turntable  # imports numpy, which the app may lack
+
+    write_turntable(path, target)

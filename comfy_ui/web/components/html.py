@@ -130,6 +130,7 @@ _ICONS: Final[dict[str, str]] = {
     "close": "M6 6l12 12M18 6 6 18",
     "compare": "M12 3v18M4 6h5v12H4zM15 6h5v12h-5z",
     "copy": "M9 9h10v11H9zM15 9V5H5v11h4",
+    "cube": "M12 3 4 7.5v9L12 21l8-4.5v-9zM4 7.5l8 4.5 8-4.5M12 12v9",
     "dice": "M5 5h14v14H5zM9 9v.1M15 9v.1M9 15v.1M15 15v.1M12 12v.1",
     "download": "M12 4v11M7.5 11 12 15.5 16.5 11M5 20h14",
     "dot": "M12 8.5a3.5 3.5 0 1 0 0 7 3.5 3.5 0 0 0 0-7",

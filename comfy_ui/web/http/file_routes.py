@@ -82,7 +82,7 @@ def routes(services: Services, access: Access, uploads: UploadRoutes) -> list[Ro
         return _missing() if item is None else _picture(item.thumbnail)
 
     async def timeline(request: Request) -> Response:
-        """The frames of a video in a row, or the peaks of a sound as JSON."""
+        """The frames of a video in a row, peaks of a sound as JSON, or views of a 3D model."""
         item = await _item(request)
         if item is None:
             return _missing()
