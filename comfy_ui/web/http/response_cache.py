@@ -1,7 +1,7 @@
 """Caches for responses that are the same for many users: Gradio's page and its files.
 
 Gradio builds the page for each request and compresses each file for each request. The caches save
-three quarters of the CPU time of a first visit, and browsers keep the files.
+more than half of the CPU time of a first visit, and browsers keep the files.
 """
 
 from __future__ import annotations
