@@ -8,6 +8,8 @@ import logging
 import platform
 from contextlib import AsyncExitStack
 from dataclasses import replace
+from functools import partial
+from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -19,6 +21,7 @@ from ..jobs.workers.server import Server
 from ..jobs.workers.worker import Worker
 from ..library.library_service import LibraryService
 from ..settings import Settings
+from ..storage.records import Job
 from .postgres_database import PostgresDatabase
 from .postgres_job_queue import PostgresJobQueue
 from .postgres_job_store import PostgresJobStore
@@ -29,6 +32,7 @@ from .worker_status import save_status
 logger = logging.getLogger(__name__)
 
 _STATUS_S: Final = 10.0
+_RETRY_S: Final = 1.0
 _DRAIN_POLL_S: Final = 0.1
 _CONNECTIONS: Final = 3
 _LOCK_WAIT_S: Final = 10.0  # for the end of the worker before this one
@@ -104,7 +108,7 @@ async def run_worker(
             file_thread=library.file_thread,
             concurrency=concurrency,
             limit_bytes=lambda _: limit,
-            find_source=library.source_of,
+            find_source=partial(_find_source, library),
             patience_s=PATIENCE_S,
         )
         tasks = [
@@ -148,6 +152,16 @@ async def _until_stopped(
     finally:
         stopped.cancel()
         lost.cancel()
+
+
+async def _find_source(library: LibraryService, job: Job) -> Path | None:
+    """Return the file of the result that a job works on, however long the database is away."""
+    while True:
+        try:
+            return await library.source_of(job)
+        except StorageError as error:
+            logger.warning("Job %s waits: %s", job.id, error)
+            await asyncio.sleep(_RETRY_S)
 
 
 async def _keep_telling(database: PostgresDatabase, server: Server) -> None:

@@ -46,6 +46,12 @@ class PostgresServer:
     def stop(self, mode: str = "immediate") -> None:
         self.run("pg_ctl", "-w", "-D", self.data, "-m", mode, "stop")
 
+    def pids(self) -> list[int]:
+        """Return the processes of the server."""
+        pid = (self.data / "postmaster.pid").read_text().splitlines()[0]
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        return [int(pid), *map(int, children)]
+
     @property
     def data(self) -> Path:
         return self._folder / "data"

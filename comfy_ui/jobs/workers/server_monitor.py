@@ -152,7 +152,10 @@ class ServerMonitor:
         offer = await asyncio.to_thread(offer_of, registry)
         self._registry = registry
         self._offer = replace(self._offer, classes=offer.classes, models=offer.models)
-        await self._announce()
+        try:
+            await self._announce()
+        except StorageError as error:  # the next check announces it
+            logger.warning("%s", error)
 
     async def _stop_registry_task(self) -> None:
         if self._registry_task is not None:
