@@ -152,7 +152,18 @@ def test_installer_failing_uv_is_explained_and_continues_with_its_step(
     assert host.paths.current() is None
     host.set_uv_fault("")
     install(host, source)
-    assert [call.split()[0] for call in host.uv_calls] == ["venv", "pip", "pip"]
+    assert [call.split()[0] for call in host.uv_calls] == ["venv", "pip", "venv", "pip"]
+
+
+def test_installer_environment_that_cannot_load_pytorch_is_made_anew(host: Host) -> None:
+    source, torch = archive(host.folder), host.folder / "site" / "torch.py"
+    content = torch.read_text()
+    torch.write_text("import torch._utils")
+    with pytest.raises(EngineError, match="PyTorch cannot be loaded"):
+        install(host, source)
+    torch.write_text(content)
+    install(host, source)
+    assert [call.split()[0] for call in host.uv_calls] == ["venv", "pip", "venv", "pip"]
 
 
 def test_installer_gpu_build_without_a_gpu_is_not_a_success(host: Host) -> None:
@@ -185,7 +196,7 @@ def test_installer_cancelled_in_a_tool_ends_it_and_keeps_finished_steps(host: Ho
     assert not (host.paths.root / "tool.json").exists()
     host.set_uv_fault("")
     install(host, source)
-    assert [call.split()[0] for call in host.uv_calls] == ["venv", "pip", "pip"]
+    assert [call.split()[0] for call in host.uv_calls] == ["venv", "pip", "venv", "pip"]
 
 
 def test_installer_other_plan_than_the_interrupted_one_starts_clean(host: Host) -> None:

@@ -149,7 +149,7 @@ class Installer:
                 tool, self._uv, self._environment, self._plan.python, self._paths.cache
             ),
             "packages": lambda: self._install_packages(tool),
-            "probe": lambda: self._probe(tool),
+            "probe": lambda: self._probe(tool, done),
             "smoke": self._smoke,
         }
         for number, step in enumerate(self._plan.steps, 1):
@@ -182,6 +182,8 @@ class Installer:
         state = read_json(self._state_file)
         if state.get("digest") == self._digest and isinstance(state.get("done"), list):
             done = [name for name in state["done"] if isinstance(name, str)]
+            if "packages" not in done:  # uv takes a package that it was killed in for complete
+                done = [name for name in done if name != "environment"]
             self._note = "Continuing the interrupted installation."
             return done
         if self._staging.exists():
@@ -325,8 +327,14 @@ class Installer:
             watch=watch,
         )
 
-    def _probe(self, tool: Tool) -> None:
-        result = probe(tool, self._python)
+    def _probe(self, tool: Tool, done: list[str]) -> None:
+        try:
+            result = probe(tool, self._python)
+        except InstallCancelledError:
+            raise
+        except EngineError:
+            self._save([name for name in done if name == "source"])  # the next run installs again
+            raise
         check_device(result, self._plan.stack, log=self._paths.install_log)
         write_json(self._staging / "probe.json", asdict(result))
 
