@@ -141,6 +141,8 @@ interface ComfyPage {
     openWorkflow(file: File): Promise<void>;
     refreshReport(id: string): Promise<any>;
     showNeeds(id: string): Promise<void>;
+    show(html: string): void;
+    getJson(path: string): Promise<any>;
     toWorkflows(): void;
   };
   browseModels(options: BrowseOptions): void;

@@ -124,5 +124,5 @@
   function toWorkflows() {
     $("#tabs button[role=tab][data-tab-id=workflows]")?.click();
   }
-  window.comfy.workflows = { sendFile, openWorkflow, refreshReport, showNeeds, toWorkflows };
+  window.comfy.workflows = { sendFile, openWorkflow, refreshReport, showNeeds, toWorkflows, show, getJson };
 })();

@@ -44,6 +44,8 @@ class OpenedWorkflow:
     problems: tuple[Problem, ...] = ()
     library: NodeRegistry | None = field(default=None, repr=False, compare=False)
     """What the server had when the problems were found."""
+    editor: Mapping[str, Any] | None = field(default=None, repr=False, compare=False)
+    """The editor-format file that it was read from, if any."""
 
     @property
     def errors(self) -> tuple[Problem, ...]:
@@ -109,8 +111,27 @@ class OpenWorkflows:
         opened = self._opened.get(opened_id)
         if opened is None or opened.preset is None:
             raise ValidationError("This workflow is no longer open.", hint="Open it again.")
-        await asyncio.to_thread(self._saved_workflows.keep_opened, opened.preset)
-        await catalog.look()
+        await self._keep(opened)
+
+    async def edit(self, preset: Preset) -> None:
+        """Save an opened workflow with an edited form, under the same id.
+
+        Raises:
+            ValidationError: it is no longer open.
+            StorageError: the disk refuses.
+        """
+        opened = self._opened.get(preset.id)
+        if opened is None:
+            raise ValidationError("This workflow is no longer open.", hint="Open it again.")
+        self._opened[preset.id] = opened = replace(opened, title=preset.title, preset=preset)
+        await self._keep(opened)
+
+    async def _keep(self, opened: OpenedWorkflow) -> None:
+        if opened.preset is not None:
+            await asyncio.to_thread(
+                self._saved_workflows.keep_opened, opened.preset, editor=opened.editor
+            )
+            await self._connection.catalog.look()
 
     async def templates(self) -> list[Template]:
         """Return ComfyUI's official templates (hundreds).
@@ -137,6 +158,9 @@ class OpenWorkflows:
         if catalog.library is None:
             raise ComfyUIOfflineError("ComfyUI did not list its nodes.")
         opened = await asyncio.to_thread(_read, content, title, catalog.library)
+        kept = catalog.find(opened.id)
+        if kept is not None and opened.preset is not None and kept.graph == opened.preset.graph:
+            opened = replace(opened, title=kept.title, preset=kept)  # its form may be edited
         _put(self._opened, opened.id, opened)
         return opened
 
@@ -190,7 +214,8 @@ def _read(content: bytes, title: str, library: NodeRegistry) -> OpenedWorkflow:
     if any(problem.kind in _UNREADABLE for problem in problems):
         return OpenedWorkflow(f"lacking-{title}", title, None, (*problems,))
     preset = preset_from_workflow(graph, library, title=title, editor=editor)
-    return OpenedWorkflow(preset.id, title, preset, (*_of_form(problems, preset),), library)
+    found = (*_of_form(problems, preset),)
+    return OpenedWorkflow(preset.id, title, preset, found, library, editor)
 
 
 def _of_form(problems: Sequence[Problem], preset: Preset) -> Iterator[Problem]:

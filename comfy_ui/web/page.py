@@ -36,7 +36,7 @@ from .tabs.create.create_tab import CreateTab
 from .tabs.library_tab import LibraryTab
 from .tabs.queue_tab import QueueTab
 from .tabs.status_tab import StatusTab
-from .tabs.workflows_tab import WorkflowsTab
+from .tabs.workflows.workflows_tab import WorkflowsTab
 from .webhooks.webhook_message import secret_of
 from .webhooks.webhook_sender import WebhookSender
 

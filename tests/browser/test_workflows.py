@@ -368,6 +368,48 @@ def test_save_as_preset_is_available_in_other_browsers(person: Callable[..., Any
     other.wait_for_selector("#notice:has-text(\"There is no preset 'gone' here\")")
 
 
+def test_form_editor_changes_a_preset_and_its_versions(page: Any) -> None:
+    to_workflows(page)
+    open_file(page, GRAPH, "Edited.json")
+    page.wait_for_selector("#opened h2:has-text('Edited')")
+    page.fill("#preset-title", "Edited form")
+    page.click("text=Save as preset")
+    page.wait_for_selector("#opened .notice.good")
+    page.click("[data-do=edit-form]")
+    page.wait_for_selector(".form-preview .settings")
+    row = page.locator(".form-row:has([data-edit=label][value^='Blur radius'])")
+    name = row.get_attribute("data-id")
+    row.locator("[data-edit=label]").fill("Softness")
+    row.locator("[data-edit=place]").select_option("main")
+    row.locator("summary").click()
+    row.locator("[data-edit=default]").fill("99")
+    page.wait_for_selector("#form-trouble:has-text(\"The default of 'Softness' is outside\")")
+    row.locator("[data-edit=default]").fill("5")
+    page.locator(".form-row").first.locator("[data-do=field-down]").focus()
+    for _ in range(page.locator(".form-row").count()):
+        row.locator("[data-do=field-up]").dispatch_event("click")
+    page.wait_for_selector(
+        ".form-preview .settings > .fields > :nth-child(4) label:has-text('Softness')"
+    )
+    page.click("[data-do=save-form]")
+    page.wait_for_selector("#toast:has-text('Form saved')")
+    open_form(page)
+    page.wait_for_selector("form.settings[data-preset=edited_form]")
+    first = page.locator("form.settings > .fields .field:not(.loras, .controlnets, .references)")
+    assert first.locator("[name]").first.get_attribute("name") == name
+    assert page.input_value(f"form.settings [name={name}]") == "5"
+    to_workflows(page)
+    page.click("[data-do=edit-form]")
+    page.wait_for_selector(".form-preview .settings")
+    with page.expect_download() as saved:
+        page.click(".form-acts a:has-text('Export')")
+    assert saved.value.suggested_filename == "edited_form.zip"
+    page.click("[data-change=delete]")
+    page.wait_for_selector("h2:has-text('Preset deleted')")
+    page.click("[data-change=restore]")
+    page.wait_for_selector("#form-title")
+
+
 def test_form_with_100_fields_opens_quickly(page: Any) -> None:
     graph = {"0": {**GRAPH["1"]}}
     for number in range(1, 34):

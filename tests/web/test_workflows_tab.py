@@ -31,8 +31,8 @@ from comfy_ui.web.preset_catalog import PresetCatalog
 from comfy_ui.web.tab import PageContext
 from comfy_ui.web.tabs.create.create_form import CreateForm
 from comfy_ui.web.tabs.create.dropped_files import DroppedFiles
-from comfy_ui.web.tabs.workflow_picker import WorkflowPicker, ask, source_list
-from comfy_ui.web.tabs.workflows_tab import WorkflowsTab
+from comfy_ui.web.tabs.workflows.workflow_picker import WorkflowPicker, ask, source_list
+from comfy_ui.web.tabs.workflows.workflows_tab import WorkflowsTab
 from comfy_ui.workflow.presets.preset_files import graph_text, sidecar_text
 from comfy_ui.workflow.presets.preset_store import compile_workflow, get_preset
 from tests.web.support import Page
@@ -360,6 +360,37 @@ async def test_workflows_tab_routes_answer_with_the_report_to_draw(services: Any
         assert "Saved as preset" in saved.json()["html"]
 
 
+async def test_form_editor_routes_edit_preview_export_and_delete(services: Any) -> None:
+    async with tab_client(services, AccessMode.LOCAL) as http:
+        opened = await http.post("/workflows?name=Plain.json", content=json.dumps(BLUR))
+        (section,) = Page(opened.json()["html"]).all("section")
+        wish = {"id": section["data-opened"], "title": "Ours"}
+        assert "Edit form" in (await http.post("/workflows/save", json=wish)).json()["html"]
+        shown = Page((await http.get("/workflows/form?id=ours")).json()["html"])
+        rows = [row["data-id"] for row in shown.all("li") if "data-id" in row]
+        fields = [{"id": key, "label": f"New {key}", "default": "256"} for key in rows[:1]]
+        form = {"title": "Ours, edited", "description": "<b>", "fields": fields}
+        preview = await http.post(
+            "/workflows/form", json={"id": "ours", "form": form, "preview": True}
+        )
+        assert f"New {rows[0]}" in preview.json()["html"]
+        assert services.catalog.find("ours").title == "Ours"
+        saved = await http.post("/workflows/form", json={"id": "ours", "form": form})
+        assert "Ours, edited" in saved.json()["html"]
+        assert services.catalog.find("ours").params[0].label == f"New {rows[0]}"
+        zipped = await http.get("/workflows/export?id=ours")
+        assert zipped.headers["content-disposition"] == 'attachment; filename="ours.zip"'
+        no_editor = await http.get("/workflows/export?id=ours&to=comfyui")
+        assert "not made from a file of ComfyUI's editor" in no_editor.json()["error"]
+        gone = await http.post("/workflows/change", json={"id": "ours", "change": "delete"})
+        assert "Preset deleted" in gone.json()["html"]
+        assert services.catalog.find("ours") is None
+        back = {"id": "ours", "change": "restore", "version": 2}
+        assert "Ours, edited" in (await http.post("/workflows/change", json=back)).json()["html"]
+        shipped = await http.post("/workflows/change", json={"id": "sd15", "change": "delete"})
+        assert "not saved here" in shipped.json()["error"]
+
+
 async def test_workflows_tab_routes_refuse_users(services: Any) -> None:
     async with tab_client(services, AccessMode.SHARED) as http:
         answers = [
@@ -367,8 +398,13 @@ async def test_workflows_tab_routes_refuse_users(services: Any) -> None:
             await http.get("/workflows/report?id=sd15"),
             await http.post("/workflows/pick", json={"where": "preset", "name": "sd15"}),
             await http.post("/workflows/save", json={"id": "sd15"}),
+            await http.get("/workflows/form?id=sd15"),
+            await http.post("/workflows/form", json={"id": "sd15", "form": {"title": "x"}}),
+            await http.post("/workflows/change", json={"id": "sd15", "change": "delete"}),
+            await http.post("/workflows/cover?id=sd15", content=b"x"),
+            await http.get("/workflows/export?id=sd15"),
         ]
-    assert [answer.status_code for answer in answers] == [422] * 4
+    assert {answer.status_code for answer in answers} == {422}
     assert {answer.json()["error"].partition(".")[0] for answer in answers} == {
         "Only admins can do that"
     }

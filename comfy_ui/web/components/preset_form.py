@@ -24,7 +24,7 @@ from . import field_widgets
 from .html import Html
 from .templates import render
 
-__all__ = ["carry", "fit_size", "form", "job_values", "ratio", "read", "recall"]
+__all__ = ["carry", "fit_size", "form", "job_values", "ratio", "read", "recall", "spec_of"]
 
 _SAME_RATIO: Final = 0.03  # a smaller difference crops less than a step of most sizes
 STRIPS: Final = {
@@ -65,7 +65,7 @@ def form(
     if preset.variants:
         main.append(field_widgets.variant(preset, values.get("variant")))
     for param in params:
-        offered = choices(param, _spec(preset, param, library))
+        offered = choices(param, spec_of(preset, param, library))
         field = field_widgets.field(
             param,
             filled[param.id],
@@ -244,7 +244,7 @@ def _fits(param: Param, value: Any) -> bool:
     return low <= number <= high
 
 
-def _spec(preset: Preset, param: Param, library: NodeRegistry | None) -> InputSpec | None:
+def spec_of(preset: Preset, param: Param, library: NodeRegistry | None) -> InputSpec | None:
     """Return the server's declaration of the param's first target."""
     if library is None or not param.targets:
         return None

@@ -30,12 +30,14 @@ def report(
     kept: bool = False,
     runs: bool = True,
     fresh: bool = False,
+    editable: bool = True,
     working: Sequence[str] = (),
     folders: ModelFolders | None = None,
 ) -> Html:
     """The report on ``opened``.
 
-    ``kept``: it is saved as a preset; ``fresh``: it was saved just now. ``runs``: its form can be
+    ``kept``: it is saved as a preset; ``fresh``: it was saved just now; ``editable``: its form can
+    be edited. ``runs``: its form can be
     opened as it is. ``working`` are variants that would run although the preset itself does not;
     ``folders`` are those that missing files can be downloaded to.
     """
@@ -57,6 +59,7 @@ def report(
         saved=kept,
         paid=opened.paid,
         just_saved=fresh,
+        editable=editable,
     )
 
 

@@ -228,6 +228,11 @@ BUDGETS: Final = (
     _get("/workflows/report", per_caller=4),
     _action("/workflows/pick", per_caller=4),
     _action("/workflows/save", per_caller=4),
+    _get("/workflows/form", per_caller=4),
+    _action("/workflows/form", per_caller=4),
+    _action("/workflows/change", per_caller=4),
+    _upload("/workflows/cover", 64),
+    _get("/workflows/export", per_caller=4),
     _get("/library", per_caller=3, total=6),  # a search reads the whole library of a user
     _get("/library/deleted", per_caller=3, total=6),
     _get("/library/space", per_caller=4),

@@ -12,14 +12,14 @@ from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, TypeVar
 
-from ...client import Template, UserFile
-from ...errors import ComfyHeadlessError, ServerRejectedError
-from ...workflow.presets.preset_store import Preset
-from ..components.html import Html, page_text
-from ..components.preset_picker import KIND_ICONS, KINDS
-from ..components.templates import render
-from ..preset_catalog import CatalogEntry
-from ..services import Services
+from ....client import Template, UserFile
+from ....errors import ComfyHeadlessError, ServerRejectedError
+from ....workflow.presets.preset_store import Preset
+from ...components.html import Html, page_text
+from ...components.preset_picker import KIND_ICONS, KINDS
+from ...components.templates import render
+from ...preset_catalog import CatalogEntry
+from ...services import Services
 
 __all__ = ["SAVED_FOLDER", "WorkflowPicker", "ask", "entrance", "is_own", "source_list"]
 
@@ -132,7 +132,7 @@ def source_list(services: Services, offers: WorkflowPicker, *, asking: bool = Fa
 
 def is_own(services: Services, preset: Preset) -> bool:
     """Whether it was saved here rather than shipped."""
-    return (services.saved_workflows.presets / f"{preset.id}.toml").exists()
+    return services.saved_workflows.is_own(preset.id)
 
 
 def entrance() -> Html:

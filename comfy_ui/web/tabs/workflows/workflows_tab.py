@@ -14,18 +14,19 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from ...client import ComfyWSClient
-from ...errors import ComfyHeadlessError, ValidationError
-from ...workflow.checks.requirements import preset_problems
-from ..components.html import Html, join
-from ..components.html_block import from_page, html_block
-from ..components.workflow_report import nothing, report, trouble
-from ..http.handlers import PRIVATE, asked, body, guarded
-from ..http.upload_routes import MAX_UPLOAD_BYTES
-from ..open_workflows import OpenedWorkflow, title_of
-from ..tab import PageContext, PageParts, Tab
-from .model_downloads import place_for_downloads
-from .workflow_picker import SAVED_FOLDER, WorkflowPicker, ask, entrance, source_list
+from ....client import ComfyWSClient
+from ....errors import ComfyHeadlessError, ValidationError
+from ....workflow.checks.requirements import preset_problems
+from ...components.html import Html, join
+from ...components.html_block import from_page, html_block
+from ...components.workflow_report import nothing, report, trouble
+from ...http.handlers import PRIVATE, asked, body, guarded
+from ...http.upload_routes import MAX_UPLOAD_BYTES
+from ...open_workflows import OpenedWorkflow, title_of
+from ...tab import PageContext, PageParts, Tab
+from ..model_downloads import place_for_downloads
+from .form_editor import FormEditor
+from .workflow_picker import SAVED_FOLDER, WorkflowPicker, ask, entrance, is_own, source_list
 
 __all__ = ["WorkflowsTab"]
 
@@ -58,6 +59,7 @@ class WorkflowsTab(Tab):
         self._form = context.form
         self._open_workflows = context.services.open_workflows
         self._offers: dict[ComfyWSClient, WorkflowPicker] = {}  # the server's last response
+        self._form_editor = FormEditor(context.services, self._access, self._current_report)
 
     @property
     def visible(self) -> bool:
@@ -93,6 +95,7 @@ class WorkflowsTab(Tab):
             Route("/workflows/report", guarded(self._show)),
             Route("/workflows/pick", guarded(self._pick, writes=True), methods=["POST"]),
             Route("/workflows/save", guarded(self._save, writes=True), methods=["POST"]),
+            *self._form_editor.routes(),
         ]
 
     async def _receive(self, request: Request) -> Response:
@@ -151,12 +154,14 @@ class WorkflowsTab(Tab):
     async def _show(self, request: Request) -> Response:
         """Show an opened workflow or a preset with what it lacks now."""
         self._access.require("open_workflow", request)
-        name = request.query_params.get("id", "")
+        return _answer(self._current_report(request.query_params.get("id", "")))
+
+    def _current_report(self, name: str) -> Html:
         opened = self._open_workflows.find(name)
         if opened is not None:
-            return _answer(self._opened_report(opened))
+            return self._opened_report(opened)
         known = self._services.catalog.find(name) is not None
-        return _answer(self._preset_report(name) if known else nothing())
+        return self._preset_report(name) if known else nothing()
 
     async def _use(self, event: gr.EventData, request: gr.Request) -> tuple[Any, ...]:
         data = from_page(event)
@@ -171,14 +176,18 @@ class WorkflowsTab(Tab):
 
     async def _save(self, request: Request) -> Response:
         """Save an opened workflow as a preset."""
-        self._access.require("open_workflow", request)
+        user_id = self._access.require("open_workflow", request)
         wish = asked(_Save, await body(request))
         opened = self._open_workflows.find(wish.id)
         try:
             if opened is None or opened.preset is None:
                 raise ValidationError("Open the workflow again first.")
             saved = await asyncio.to_thread(
-                self._services.saved_workflows.save, opened.preset, wish.title or opened.title
+                self._services.saved_workflows.save,
+                opened.preset,
+                wish.title or opened.title,
+                editor=opened.editor,
+                saved_by=user_id,
             )
         except ComfyHeadlessError as error:
             report = self._opened_report(opened) if opened else nothing()
@@ -222,6 +231,7 @@ class WorkflowsTab(Tab):
                 name, entry.preset.title, entry.preset, entry.problems or (), catalog.library
             ),
             kept=not entry.opened,
+            editable=entry.opened or is_own(self._services, entry.preset),
             fresh=fresh,
             working=working,
             folders=self._services.connection.model_folders,
