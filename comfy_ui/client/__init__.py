@@ -5,6 +5,7 @@ from ..protocol.progress import Phase, Preview, Progress
 from .aio import AsyncEvent, AsyncResult, ComfyWSClient
 from .callbacks import OnProgress, OnResult
 from .response_models import (
+    Blueprint,
     Capabilities,
     Device,
     JobInfo,
@@ -27,6 +28,7 @@ __all__ = [
     "Address",
     "AsyncEvent",
     "AsyncResult",
+    "Blueprint",
     "Capabilities",
     "CircuitBreaker",
     "ClientOptions",

@@ -38,6 +38,7 @@ from .parts import (
     prompt_id_or_new,
 )
 from .response_models import (
+    Blueprint,
     Capabilities,
     JobInfo,
     LogLine,
@@ -1096,6 +1097,21 @@ class ComfyWSClient:
             ServerRejectedError: 404, there is no such template.
         """
         return await self._ask(endpoints.official_template(name))
+
+    async def blueprints(self) -> list[Blueprint]:
+        """Return the subgraph blueprints that ComfyUI and its node packs offer, by name."""
+        return await self._ask(endpoints.blueprints())
+
+    async def blueprint(self, blueprint_id: str) -> dict[str, Any]:
+        """Return a subgraph blueprint in editor format.
+
+        Args:
+            blueprint_id: the ``id`` of an entry of :meth:`blueprints`.
+
+        Raises:
+            ServerRejectedError: there is no such blueprint.
+        """
+        return await self._ask(endpoints.blueprint(blueprint_id))
 
     async def logs(self) -> list[LogLine]:
         """Return the last lines of the server's log, oldest first, without terminal colors."""

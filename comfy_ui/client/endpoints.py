@@ -6,6 +6,7 @@ of 0.3.64 and the public source of newer versions.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal, TypeVar
@@ -15,6 +16,7 @@ from ..errors import OutputMissingError
 from ..protocol.object_info import NodeRegistry
 from ..protocol.queue_and_history import HistoryEntry, QueueSnapshot, read_history, read_queue
 from .response_models import (
+    Blueprint,
     JobInfo,
     LogLine,
     ModelFile,
@@ -22,6 +24,7 @@ from .response_models import (
     Template,
     UploadedFile,
     UserFile,
+    read_blueprints,
     read_templates,
 )
 from .submission import SubmissionResult, prompt_body, read_submitted
@@ -465,6 +468,39 @@ def official_template(name: str) -> ApiRequest[dict[str, Any]]:
         max_bytes=_MEDIUM,
         parse=read_object,
     )
+
+
+def blueprints() -> ApiRequest[list[Blueprint]]:
+    """The subgraph blueprints of ComfyUI and of node packs; older versions have none."""
+    return ApiRequest(
+        method="GET",
+        path="/global_subgraphs",
+        max_bytes=_MEDIUM,
+        parse=lambda answer: [] if answer.status == 404 else read_blueprints(read_object(answer)),
+        accepts=(404,),
+    )
+
+
+def blueprint(blueprint_id: str) -> ApiRequest[dict[str, Any]]:
+    """A blueprint in editor format: one node, and the definition of its subgraph."""
+    return ApiRequest(
+        method="GET",
+        path=f"/global_subgraphs/{quote(blueprint_id, safe='')}",
+        max_bytes=_MEDIUM,
+        parse=_read_blueprint,
+    )
+
+
+def _read_blueprint(answer: ApiResponse) -> dict[str, Any]:
+    """Read the editor-format file of a blueprint, which the server sends as a text."""
+    data = read_object(answer).get("data")
+    try:
+        file = json.loads(data) if isinstance(data, str) else data
+    except ValueError:
+        file = None
+    if not isinstance(file, dict):
+        raise unexpected(answer)
+    return file
 
 
 def logs() -> ApiRequest[list[LogLine]]:

@@ -138,6 +138,27 @@ class LogLine:
 
 
 @dataclass(frozen=True, slots=True)
+class Blueprint:
+    """A subgraph that the server offers as a building block. ``pack`` is where it comes from."""
+
+    id: str
+    name: str
+    pack: str = ""
+
+
+def read_blueprints(listed: Mapping[str, Any]) -> list[Blueprint]:
+    """Read the server's blueprints, by name; malformed entries are left out."""
+    blueprints = []
+    for key, entry in listed.items():
+        name = entry.get("name") if isinstance(entry, dict) else None
+        if isinstance(name, str) and name:
+            info = entry.get("info")
+            pack = info.get("node_pack") if isinstance(info, dict) else None
+            blueprints.append(Blueprint(key, name, pack if isinstance(pack, str) else ""))
+    return sorted(blueprints, key=lambda blueprint: blueprint.name)
+
+
+@dataclass(frozen=True, slots=True)
 class Template:
     """One of ComfyUI's official workflow templates, as the server lists it.
 

@@ -34,6 +34,7 @@ from .parts import (
     prompt_id_or_new,
 )
 from .response_models import (
+    Blueprint,
     Capabilities,
     JobInfo,
     LogLine,
@@ -1064,6 +1065,21 @@ class ComfyClient:
             ServerRejectedError: 404, there is no such template.
         """
         return self._ask(endpoints.official_template(name))
+
+    def blueprints(self) -> list[Blueprint]:
+        """Return the subgraph blueprints that ComfyUI and its node packs offer, by name."""
+        return self._ask(endpoints.blueprints())
+
+    def blueprint(self, blueprint_id: str) -> dict[str, Any]:
+        """Return a subgraph blueprint in editor format.
+
+        Args:
+            blueprint_id: the ``id`` of an entry of :meth:`blueprints`.
+
+        Raises:
+            ServerRejectedError: there is no such blueprint.
+        """
+        return self._ask(endpoints.blueprint(blueprint_id))
 
     def logs(self) -> list[LogLine]:
         """Return the last lines of the server's log, oldest first, without terminal colors."""

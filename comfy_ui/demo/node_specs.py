@@ -36,6 +36,13 @@ FILE_INPUTS: Mapping[tuple[str, str], frozenset[str]] = {
 
 
 @cache
+def blueprints() -> dict[str, Any]:
+    """Return the subgraph blueprints by id: ``name``, and ``data`` in editor format."""
+    with (_HERE / "blueprints.json").open(encoding="utf-8") as file:
+        return dict(json.load(file))
+
+
+@cache
 def models() -> dict[str, list[str]]:
     """Return ``{folder below models/: file names}``: those of shipped presets and more."""
     with (_HERE / "models.json").open(encoding="utf-8") as file:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
@@ -28,7 +28,7 @@ _COVER_PX: Final = 640
 
 
 class SavedWorkflows:
-    """Two folders of presets in ``data_dir``: ``presets``, for all users, and ``opened``.
+    """Folders of presets in ``data_dir``: ``presets``, for all users, ``opened`` and ``tools``.
 
     Each preset is a NAME.json with a NAME.toml; adding two such files adds a preset. Those made
     from a file of ComfyUI's editor have it as NAME.workflow.json. All methods block.
@@ -37,6 +37,7 @@ class SavedWorkflows:
     def __init__(self, data_dir: Path) -> None:
         self.presets: Final = data_dir / "presets"
         self.opened: Final = data_dir / "opened"
+        self.tools: Final = data_dir / "tools"
         self.versions: Final = PresetVersions(data_dir / "preset_versions")
 
     def keep_opened(self, preset: Preset, *, editor: Mapping[str, Any] | None = None) -> None:
@@ -49,6 +50,16 @@ class SavedWorkflows:
         sidecars = sorted(self.opened.glob("*.toml"), key=_age, reverse=True)
         for old in sidecars[KEPT_OPENED:]:
             _remove(self.opened, old.stem)
+
+    def keep_tools(self, presets: Iterable[Preset]) -> None:
+        """Make these the presets in ``tools``. Those of past jobs stay, so that they can be reused.
+
+        Raises:
+            StorageError: the disk refuses.
+        """
+        for preset in presets:
+            if not (self.tools / f"{preset.id}.toml").exists():
+                _write(self.tools, preset.id, _texts(preset, None))
 
     def save(
         self,

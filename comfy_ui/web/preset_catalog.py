@@ -32,6 +32,8 @@ class CatalogEntry:
     """Whether it has partner nodes, which cost credits, on a server that was checked."""
     opened: bool = False
     """A workflow that an admin has opened and not saved as a preset."""
+    tool: bool = False
+    """A blueprint of ComfyUI, which is offered for results and not in lists of presets."""
 
     @property
     def errors(self) -> tuple[Problem, ...]:
@@ -71,7 +73,8 @@ class PresetCatalog:
     """All presets with their readiness, and the merged node list of all servers.
 
     :meth:`refresh` sends each server one request; reading costs nothing. ``folders`` hold presets
-    besides the shipped ones; ``opened_folder`` is the one with opened workflows.
+    besides the shipped ones; ``opened_folder`` is the one with opened workflows, ``tools_folder``
+    the one with tools.
     """
 
     def __init__(
@@ -82,15 +85,19 @@ class PresetCatalog:
         others: Sequence[ComfyWSClient] = (),
         folders: Sequence[Path] = (),
         opened_folder: Path | None = None,
+        tools_folder: Path | None = None,
     ) -> None:
         self._clients = (client, *others)
         self._folders = (*folders,)
         self._opened_folder = opened_folder
+        self._tools_folder = tools_folder
         self._servers: dict[str, tuple[NodeRegistry, str | None]] = {}  # by address
         self.library: NodeRegistry | None = None
         self.online = True
         """Whether a server answered last time. :class:`.ServerConnection` updates it."""
         self.entries: tuple[CatalogEntry, ...] = tuple(CatalogEntry(preset) for preset in presets)
+        self.tools: tuple[CatalogEntry, ...] = ()
+        """Blueprints as presets. They are found by id and not listed among the others."""
         self.broken: tuple[Problem, ...] = ()
         """Presets whose files cannot be read, with the reason."""
 
@@ -105,7 +112,8 @@ class PresetCatalog:
 
     def entry(self, preset_id: str | None) -> CatalogEntry:
         """Return that preset, or the default one if the id is unknown, as in an old draft."""
-        return next((e for e in self.entries if e.preset.id == preset_id), self.default)
+        entries = (*self.entries, *self.tools)
+        return next((e for e in entries if e.preset.id == preset_id), self.default)
 
     @property
     def default(self) -> CatalogEntry:
@@ -128,7 +136,8 @@ class PresetCatalog:
 
     def find(self, preset_id: str) -> Preset | None:
         """Return that preset, if it exists."""
-        return next((e.preset for e in self.entries if e.preset.id == preset_id), None)
+        entries = (*self.entries, *self.tools)
+        return next((e.preset for e in entries if e.preset.id == preset_id), None)
 
     def title(self, preset_id: str) -> str:
         """Return a preset's title, or its id if it no longer exists."""
@@ -178,10 +187,12 @@ class PresetCatalog:
 
         The results for other presets are kept; no server is contacted.
         """
-        await self._set(self.entries)
+        await self._set((*self.entries, *self.tools))
 
     async def _set(self, known: Iterable[CatalogEntry]) -> None:
-        entries, self.broken = await asyncio.to_thread(self._look, known)
+        listed, self.broken = await asyncio.to_thread(self._look, known)
+        entries = tuple(entry for entry in listed if not entry.tool)
+        self.tools = tuple(entry for entry in listed if entry.tool)
         if len(entries) != len(self.entries) or any(map(operator.is_not, entries, self.entries)):
             self.entries = entries  # a tuple that is drawn again only if it has changed
 
@@ -189,8 +200,7 @@ class PresetCatalog:
         self, looked: Iterable[CatalogEntry]
     ) -> tuple[tuple[CatalogEntry, ...], tuple[Problem, ...]]:
         before = {entry.preset.id: entry for entry in looked}
-        folder = self._opened_folder
-        opened = {path.stem for path in folder.glob("*.toml")} if folder is not None else set()
+        opened, tools = _stems(self._opened_folder), _stems(self._tools_folder)
         presets = load_presets(self._folders)
         return (
             tuple(
@@ -198,22 +208,26 @@ class PresetCatalog:
                 if (known := before.get(preset.id)) is not None
                 and known.preset is preset
                 and known.opened == (preset.id in opened)
-                else self._entry(preset, opened=preset.id in opened)
+                else self._entry(preset, opened=preset.id in opened, tool=preset.id in tools)
                 for preset in presets.values()
             ),
             presets.problems,
         )
 
-    def _entry(self, preset: Preset, *, opened: bool) -> CatalogEntry:
+    def _entry(self, preset: Preset, *, opened: bool, tool: bool) -> CatalogEntry:
         paid = any(
             library.partner_nodes(preset.all_classes) for library, _ in self._servers.values()
         )
         entries = [
-            CatalogEntry(preset, (*preset_problems(preset, library, version),), paid, opened)
+            CatalogEntry(preset, (*preset_problems(preset, library, version),), paid, opened, tool)
             for library, version in self._servers.values()
         ]
-        unchecked = CatalogEntry(preset, opened=opened)
+        unchecked = CatalogEntry(preset, opened=opened, tool=tool)
         return min(entries, key=lambda entry: len(entry.errors), default=unchecked)
+
+
+def _stems(folder: Path | None) -> set[str]:
+    return {path.stem for path in folder.glob("*.toml")} if folder is not None else set()
 
 
 GROUPS: Final[Mapping[str, tuple[str, ...]]] = {

@@ -280,7 +280,9 @@ class ServerConnection:
         )
         self.client = self.clients[0]
         opened = self._saved_workflows.opened if self.keeps_opened else None
-        folders = [self._saved_workflows.presets, *([opened] if opened else [])]
+        tools = self._saved_workflows.tools
+        own = [self._saved_workflows.presets, *([opened] if opened else [])]
+        folders = [tools, *own]
         queue = choose_queue(self._settings)
         self.jobs = await self._resources.enter_async_context(
             open_jobs(
@@ -295,9 +297,14 @@ class ServerConnection:
             )
         )
         # In a thread: parsing some forty presets takes a second the first time.
-        presets = await asyncio.to_thread(list_presets, folders=folders)
+        presets = await asyncio.to_thread(list_presets, folders=own)
         self.catalog = PresetCatalog(
-            self.client, presets, others=self.clients[1:], folders=folders, opened_folder=opened
+            self.client,
+            presets,
+            others=self.clients[1:],
+            folders=folders,
+            opened_folder=opened,
+            tools_folder=tools,
         )
         self._check_task = asyncio.create_task(self._check(), name="check the servers")
 

@@ -53,6 +53,7 @@ _SCRIPTS = (
     "estimate.js",
     "workflows_tab.js",
     "form_editor.js",
+    "result_tools.js",
     "dropped_files.js",
     "canvas_drawing.js",
     "canvas.js",

@@ -410,6 +410,19 @@ def test_form_editor_changes_a_preset_and_its_versions(page: Any) -> None:
     page.wait_for_selector("#form-title")
 
 
+def test_tools_of_a_result_run_at_once_or_open_their_form(page: Any) -> None:
+    page.fill("#prompt textarea", "a red boat")
+    run(page, "img.final")
+    before = page.get_attribute("#stage .stage", "data-job")
+    page.click("#stage [data-do=tools]")
+    page.click("#tools button:has-text('Invert Colors')")
+    page.wait_for_selector(f".stage.succeeded:not([data-job='{before}']) img.final")
+    page.click("#stage [data-do=tools]")
+    page.click("#tools button:has-text('Image Blur')")
+    page.wait_for_selector("form.settings[data-preset^=tool_image_blur] .upload.filled")
+    run(page, "img.final")
+
+
 def test_form_with_100_fields_opens_quickly(page: Any) -> None:
     graph = {"0": {**GRAPH["1"]}}
     for number in range(1, 34):

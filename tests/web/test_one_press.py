@@ -13,9 +13,12 @@ from PIL import Image, ImageChops
 from comfy_ui.library.video_editing import last_frame
 from comfy_ui.storage.records import Job, JobRequest, LibraryItem
 from comfy_ui.web.http.upload_routes import UploadRoutes
+from comfy_ui.web.tabs.create.form_state import FormState
 from comfy_ui.web.tabs.create.generate import GenerateHandler
 from comfy_ui.web.tabs.create.one_press import OnePress, one_press_ways
+from comfy_ui.web.tabs.create.reuse_settings import recall
 from comfy_ui.web.tabs.library_tab import LibraryTab
+from comfy_ui.web.tabs.workflows.blueprint_tools import BlueprintTools
 from tests.jobs.support import end_of
 from tests.web.support import Page
 from tests.web.web_app import WebApp, open_web_app
@@ -35,7 +38,8 @@ async def visit(app: WebApp) -> AsyncIterator[Visit]:
     uploads = UploadRoutes(app.services, app.access)
     generate = GenerateHandler(app.services, app.access, uploads)
     one_press = OnePress(app.services, app.access, uploads, generate)
-    client, user_id = app.browser(one_press, LibraryTab(app.context))
+    tools = BlueprintTools(app.services, app.access)
+    client, user_id = app.browser(one_press, tools, LibraryTab(app.context))
     async with client:
         yield client, user_id
 
@@ -51,6 +55,38 @@ async def go_on(app: WebApp, visit: Visit, way: str, *items: LibraryItem, press:
     answer = (await visit[0].post("/create/go-on", json=wanted)).json()
     assert answer["notice"] == ""
     return await app.service.job(answer["job"], visit[1])
+
+
+async def test_tools_are_the_blueprints_that_take_the_result(app: WebApp, visit: Visit) -> None:
+    parent = await result(app, visit[1])
+    answer = (await visit[0].get("/tools", params={"item": parent.id})).json()
+    tools = {tool["title"]: tool for tool in answer["tools"]}
+    assert {title: (tool["group"], tool["form"]) for title, tool in tools.items()} == {
+        "Image Blur": ("Blur", True),
+        "Invert Colors": ("Color adjust", False),
+        "Sharpen": ("Sharpen", True),
+    }
+    listed = {entry.preset.id for entry in app.services.catalog.entries}
+    assert not listed & {tool["id"] for tool in tools.values()}
+    job = await go_on(app, visit, f"tool:{tools['Invert Colors']['id']}", parent)
+    assert job.parent_id == parent.id
+    child = (await end_of(app.service, job)).items[0]
+    with Image.open(parent.path) as old, Image.open(child.path) as new:
+        before, after = old.convert("RGB").getpixel((9, 9)), new.convert("RGB").getpixel((9, 9))
+        assert isinstance(before, tuple)
+        assert after == tuple(255 - value for value in before)
+    blur = f"tool:{tools['Image Blur']['id']}"
+    uploads = UploadRoutes(app.services, app.access)
+    reused = await recall(blur, parent, FormState("sdxl", "", {}), app.services, uploads)
+    assert reused.preset is not None
+    assert [p.label for p in reused.preset.params if not p.advanced and not p.hidden] == [
+        "Image",
+        "Blur radius",
+        "Sigma",
+    ]
+    request = JobRequest(user_id=visit[1], preset=reused.preset.id, values=dict(reused.values))
+    assert (await end_of(app.service, await app.service.submit(request))).items
+    assert (await visit[0].get("/tools", params={"item": 999})).status_code == 422
 
 
 async def test_one_press_variation_keeps_settings_and_records_its_parent(

@@ -15,6 +15,7 @@ from starlette.applications import Starlette
 from comfy_ui.client import ComfyWSClient
 from comfy_ui.demo import DemoServer, Faults
 from comfy_ui.jobs.job_service import JobService, open_jobs
+from comfy_ui.library.saved_workflows import SavedWorkflows
 from comfy_ui.web.auth.access import COOKIE, Access, AccessMode
 from comfy_ui.web.preset_catalog import PresetCatalog
 from comfy_ui.web.tab import PageContext
@@ -49,11 +50,17 @@ async def open_web_app(folder: Path) -> AsyncIterator[WebApp]:
     async with AsyncExitStack() as stack:
         server = stack.enter_context(DemoServer(speed="instant", faults=faults).in_thread())
         client = await stack.enter_async_context(ComfyWSClient(url=server.url))
-        service = await stack.enter_async_context(open_jobs(client=client, data_dir=folder))
+        saved = SavedWorkflows(folder)
+        service = await stack.enter_async_context(
+            open_jobs(client=client, data_dir=folder, preset_folders=[saved.tools])
+        )
         services = SimpleNamespace(
             jobs=service,
             library=service.library,
             client=client,
-            catalog=PresetCatalog(client, list_presets()),
+            catalog=PresetCatalog(
+                client, list_presets(), folders=[saved.tools], tools_folder=saved.tools
+            ),
+            saved_workflows=saved,
         )
         yield WebApp(server, service, Access(AccessMode.SHARED, b"secret"), services)

@@ -6,6 +6,7 @@ Served by aiohttp, as ComfyUI is, so that parsing, limits and error pages are th
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import platform
 import sys
@@ -19,7 +20,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 from ..demo_loras import METADATA, preview
 from ..engine import Engine, RefusedError
 from ..engine_folders import KINDS
-from ..node_specs import models
+from ..node_specs import blueprints, models
 from .jobs_api import job_routes
 from .sockets import new_sid
 from .userdata import UserFiles
@@ -128,6 +129,8 @@ class _Routes:
             ),
             ("GET", "/extensions", self.empty_list),
             ("GET", "/workflow_templates", self.empty_object),
+            ("GET", "/global_subgraphs", self.blueprints),
+            ("GET", "/global_subgraphs/{id}", self.blueprint),
             ("GET", "/i18n", self.empty_object),
             ("GET", "/settings", self.empty_object),
             ("GET", "/settings/{name}", self.null),
@@ -318,6 +321,24 @@ class _Routes:
 
     async def empty_object(self, _request: web.Request) -> web.Response:
         return web.json_response({})
+
+    async def blueprints(self, _request: web.Request) -> web.Response:
+        return web.json_response(
+            {
+                key: {
+                    "source": "templates",
+                    "name": entry["name"],
+                    "info": {"node_pack": "comfyui"},
+                }
+                for key, entry in blueprints().items()
+            }
+        )
+
+    async def blueprint(self, request: web.Request) -> web.Response:
+        entry = blueprints().get(request.match_info["id"])
+        if entry is None:
+            return web.json_response(None)
+        return web.json_response({**entry, "data": json.dumps(entry["data"])})
 
     async def null(self, _request: web.Request) -> web.Response:
         return web.json_response(None)

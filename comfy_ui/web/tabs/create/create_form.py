@@ -73,7 +73,9 @@ class CreateForm:
             self._drawn = catalog.entries
         key = chosen, catalog.online
         if key not in self._pickers:
-            self._pickers[key] = picker(catalog.entries, chosen, online=catalog.online)
+            tool = [entry for entry in catalog.tools if entry.preset.id == chosen]
+            entries = (*tool, *catalog.entries)
+            self._pickers[key] = picker(entries, chosen, online=catalog.online)
         return self._pickers[key]
 
     def _readiness_notice(self, reason: str) -> Html:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final
 
 from pydantic import BaseModel, Field
 from starlette.requests import Request
@@ -28,7 +28,7 @@ from ...preset_catalog import CatalogEntry, PresetCatalog
 from ...services import Services
 from .form_state import FormState
 from .generate import GenerateHandler, GenerateResponse
-from .reuse_settings import GO_ON, image_of, video_of
+from .reuse_settings import GO_ON, TOOL, image_of, tool_for, video_of
 
 __all__ = ["STRENGTHS", "OnePress", "one_press_titles", "one_press_ways"]
 
@@ -42,7 +42,9 @@ class _Wanted(BaseModel):
     """Results, and what to make of each. ``press`` is the page's idempotency key."""
 
     items: Annotated[list[int], Field(min_length=1, max_length=_MAX_ITEMS)]
-    way: Literal["subtle", "strong", "upscale", "extend", "interpolate"]
+    way: Annotated[
+        str, Field(pattern=r"^(subtle|strong|upscale|extend|interpolate|tool:[\w.-]{1,120})$")
+    ]
     press: Annotated[str, Field(min_length=1, max_length=48)]
 
 
@@ -143,8 +145,8 @@ class OnePress:
     async def _draft(self, item: LibraryItem, way: str, press: str) -> FormState:
         """The form that makes this of a result."""
         catalog = self.services.catalog
-        entry = one_press_ways(item, catalog).get(way)
-        whole_video = item.kind == "video" and way in _VIDEO_TASKS
+        entry = tool_for(item, way, catalog) or one_press_ways(item, catalog).get(way)
+        whole_video = item.kind == "video" and (way in _VIDEO_TASKS or way.startswith(TOOL))
         target = entry.preset.by_role("video" if whole_video else "image") if entry else None
         if entry is None or target is None:
             raise ValidationError("No preset here can do this with this result.")

@@ -18,7 +18,19 @@ from ...preset_catalog import CatalogEntry, PresetCatalog
 from ...services import Services
 from .form_state import FormState
 
-__all__ = ["GO_ON", "ReusedSettings", "image_of", "recall", "video_of", "ways_on"]
+__all__ = [
+    "GO_ON",
+    "TOOL",
+    "ReusedSettings",
+    "image_of",
+    "recall",
+    "tool_for",
+    "video_of",
+    "ways_on",
+]
+
+TOOL: Final = "tool:"
+"""Beginning of an action that runs a tool; its preset's id follows."""
 
 GO_ON: Final[Mapping[str, tuple[str, ...]]] = {
     "edit": ("inpaint", "outpaint", "edit", "i2i"),
@@ -48,6 +60,19 @@ def ways_on(item: LibraryItem, catalog: PresetCatalog) -> dict[str, CatalogEntry
     return {way: entry for way, entry in entries.items() if entry is not None}
 
 
+def tool_for(item: LibraryItem, action: str, catalog: PresetCatalog) -> CatalogEntry | None:
+    """Return the tool that an action names, if it takes the result."""
+    name = action.removeprefix(TOOL)
+    return next(
+        (
+            entry
+            for entry in catalog.tools
+            if entry.preset.id == name and name != action and entry.preset.by_role(item.kind)
+        ),
+        None,
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class ReusedSettings:
     """The updates of Create. None: no change."""
@@ -67,7 +92,7 @@ async def recall(
     """Reuse ``all``, ``remix`` (all but the seed), ``prompt`` or ``seed``.
 
     Or use the image as ``input``, to ``upscale`` or to ``animate`` it, or the ``last-frame`` of a
-    video as input.
+    video as input, or the file in a tool.
 
     Raises:
         ValidationError: there is no preset for it.
@@ -82,6 +107,13 @@ async def recall(
         return ReusedSettings(current, {**now, **({seed.id: source.seed} if seed else {})})
     if what in (*GO_ON, "last-frame") and isinstance(source, LibraryItem):
         return await _go_on(what, source, draft, services, uploads)
+    if what.startswith(TOOL) and isinstance(source, LibraryItem):
+        tool = tool_for(source, what, services.catalog)
+        target = tool.preset.by_role(source.kind) if tool else None
+        if tool is None or target is None:
+            raise ValidationError("This tool is no longer offered.", hint="Open the tools again.")
+        file_of = video_of if source.kind == "video" else image_of
+        return ReusedSettings(tool.preset, {target.id: await file_of(source, uploads)})
     preset = services.catalog.find(source.preset)
     if preset is None:
         raise ValidationError(

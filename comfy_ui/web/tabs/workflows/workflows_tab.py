@@ -25,6 +25,7 @@ from ...http.upload_routes import MAX_UPLOAD_BYTES
 from ...open_workflows import OpenedWorkflow, title_of
 from ...tab import PageContext, PageParts, Tab
 from ..model_downloads import place_for_downloads
+from .blueprint_tools import BlueprintTools
 from .form_editor import FormEditor
 from .workflow_picker import SAVED_FOLDER, WorkflowPicker, ask, entrance, is_own, source_list
 
@@ -60,6 +61,7 @@ class WorkflowsTab(Tab):
         self._open_workflows = context.services.open_workflows
         self._offers: dict[ComfyWSClient, WorkflowPicker] = {}  # the server's last response
         self._form_editor = FormEditor(context.services, self._access, self._current_report)
+        self._tools = BlueprintTools(context.services, self._access)
 
     @property
     def visible(self) -> bool:
@@ -96,6 +98,7 @@ class WorkflowsTab(Tab):
             Route("/workflows/pick", guarded(self._pick, writes=True), methods=["POST"]),
             Route("/workflows/save", guarded(self._save, writes=True), methods=["POST"]),
             *self._form_editor.routes(),
+            *self._tools.routes(),
         ]
 
     async def _receive(self, request: Request) -> Response:
