@@ -169,6 +169,10 @@ READ_ONLY_HANDLERS = {
     "generate",
     "run_workflow",
     "_apply",
+    # The user's own keys: whether they may spend is shown.
+    "_create",
+    "_limit",
+    "_revoke",
 }
 ADMIN_ACTIONS = {action for action in TABLE if TABLE[action][AccessMode.SHARED] is not Role.USER}
 
