@@ -1,9 +1,9 @@
 """The interface between the job service, which submits and follows jobs, and the workers.
 
 :class:`.local_queue.LocalQueue` implements :class:`JobQueue` in this process, and
-:class:`..scale.postgres_job_queue.PostgresJobQueue` in a database, for workers on many hosts. So no
-live object passes through here, and every wait has a timeout. Each implementation has to pass
-``tests/jobs/test_queue_contract.py``.
+:class:`~comfy_ui.scale.shared_queue.postgres_job_queue.PostgresJobQueue` in a database, for workers
+on many hosts. So no live object passes through here, and every wait has a timeout. Each
+implementation has to pass ``tests/jobs/test_queue_contract.py``.
 """
 
 from __future__ import annotations

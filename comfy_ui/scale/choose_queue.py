@@ -42,7 +42,7 @@ def choose_queue(settings: Settings) -> QueueChoice:
             hint="Set COMFY_UI_DATABASE, or COMFY_UI_WORKERS=app.",
         )
     from .postgres_database import PostgresDatabase
-    from .postgres_job_queue import PostgresJobQueue
+    from .shared_queue.postgres_job_queue import PostgresJobQueue
     from .worker_status import worker_statuses
 
     # The stores have a connection of their own, with the lock of the only app.

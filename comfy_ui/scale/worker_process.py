@@ -23,10 +23,10 @@ from ..library.library_service import LibraryService
 from ..settings import Settings
 from ..storage.records import Job
 from .postgres_database import PostgresDatabase
-from .postgres_job_queue import PostgresJobQueue
 from .postgres_job_store import PostgresJobStore
 from .postgres_library_store import PostgresLibraryStore
-from .worker_lease import WorkerLease
+from .shared_queue.postgres_job_queue import PostgresJobQueue
+from .shared_queue.worker_lease import WorkerLease
 from .worker_status import save_status
 
 logger = logging.getLogger(__name__)

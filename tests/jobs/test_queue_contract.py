@@ -20,8 +20,8 @@ from comfy_ui.jobs.queue import Handover, JobQueue, JobReport
 from comfy_ui.protocol.outputs import OutputFile, Outputs
 from comfy_ui.protocol.progress import Progress
 from comfy_ui.scale.postgres_database import PostgresDatabase
-from comfy_ui.scale.postgres_job_queue import PostgresJobQueue
 from comfy_ui.scale.postgres_job_store import PostgresJobStore
+from comfy_ui.scale.shared_queue.postgres_job_queue import PostgresJobQueue
 from comfy_ui.storage.records import EVERYONE, Job, JobError, JobStatus, Phase, StoredFile
 from tests.jobs import support
 from tests.scale.postgres_server import new_app_database

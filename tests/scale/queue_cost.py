@@ -9,7 +9,7 @@ from pathlib import Path
 
 from comfy_ui.jobs.queue import JobQueue, JobReport
 from comfy_ui.scale.postgres_database import PostgresDatabase
-from comfy_ui.scale.postgres_job_queue import PostgresJobQueue
+from comfy_ui.scale.shared_queue.postgres_job_queue import PostgresJobQueue
 from comfy_ui.storage.records import JobStatus
 from tests.jobs.support import a_job, open_queue
 from tests.jobs.test_queue_contract import FILE, OUTPUTS

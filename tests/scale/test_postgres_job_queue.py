@@ -13,7 +13,7 @@ from comfy_ui.errors import StorageError
 from comfy_ui.jobs.queue import Handover, JobReport
 from comfy_ui.protocol.progress import Phase, Progress
 from comfy_ui.scale.postgres_database import PostgresDatabase
-from comfy_ui.scale.postgres_job_queue import PostgresJobQueue
+from comfy_ui.scale.shared_queue.postgres_job_queue import PostgresJobQueue
 from comfy_ui.storage.records import Job, JobStatus
 from tests.jobs.support import a_job, last
 from tests.jobs.test_queue_contract import FILE

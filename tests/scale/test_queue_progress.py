@@ -5,8 +5,8 @@ import pytest
 from comfy_ui.jobs.updates import first_snapshot
 from comfy_ui.protocol._replace import fast_replace
 from comfy_ui.protocol.progress import Phase
-from comfy_ui.scale import queue_progress
-from comfy_ui.scale.queue_progress import ProgressReader, ProgressWriter
+from comfy_ui.scale.shared_queue import queue_progress
+from comfy_ui.scale.shared_queue.queue_progress import ProgressReader, ProgressWriter
 from tests.jobs.support import a_job
 from tests.scale.postgres_server import new_app_database
 

@@ -10,8 +10,8 @@ from typing import Final
 
 import psycopg
 
-from .postgres_database import CONNECT, PostgresDatabase
-from .postgres_migrations import reason_of
+from ..postgres_database import CONNECT, PostgresDatabase
+from ..postgres_migrations import reason_of
 
 logger = logging.getLogger(__name__)
 

@@ -15,16 +15,16 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Final, TypeVar
 
-from ..errors import StorageError
-from ..jobs import learned_durations, queue_rules
-from ..jobs.fair_queue import FairQueueClock
-from ..jobs.placement import JobEstimate, ServerOffer
-from ..jobs.queue import Handover, JobReport, ReturnReason
-from ..jobs.unfinished_jobs import UnfinishedJobs
-from ..jobs.updates import last_snapshot
-from ..protocol._replace import fast_replace
-from ..protocol.durations import NodeDurations
-from ..storage.records import (
+from ...errors import StorageError
+from ...jobs import learned_durations, queue_rules
+from ...jobs.fair_queue import FairQueueClock
+from ...jobs.placement import JobEstimate, ServerOffer
+from ...jobs.queue import Handover, JobReport, ReturnReason
+from ...jobs.unfinished_jobs import UnfinishedJobs
+from ...jobs.updates import last_snapshot
+from ...protocol._replace import fast_replace
+from ...protocol.durations import NodeDurations
+from ...storage.records import (
     EVERYONE,
     Job,
     JobStatus,
@@ -33,10 +33,10 @@ from ..storage.records import (
     Snapshot,
     StoredFile,
 )
-from ..storage.tables import jobs_table
-from ..storage.uncancellable import uncancellable
-from .postgres_database import Cursor, PostgresDatabase
-from .postgres_job_store import (
+from ...storage.tables import jobs_table
+from ...storage.uncancellable import uncancellable
+from ..postgres_database import Cursor, PostgresDatabase
+from ..postgres_job_store import (
     PostgresJobStore,
     add_job,
     insert_newest,
@@ -101,7 +101,7 @@ class PostgresJobQueue:
     """The :class:`~comfy_ui.jobs.queue.JobQueue` that the processes of a database share.
 
     Each process has a copy of the unfinished jobs (:class:`.QueueMirror`), to which the rules of
-    :mod:`..jobs.queue_rules` apply as to those of the local queue. What changes the order of jobs
+    :mod:`...jobs.queue_rules` apply as to those of the local queue. What changes the order of jobs
     is decided in a transaction that locks the clock of the fair queue and brings the copy up to
     date first. A report changes a job only while the worker's token is that of the job.
 

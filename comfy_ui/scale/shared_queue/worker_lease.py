@@ -13,9 +13,9 @@ from typing import Final
 
 import psycopg
 
-from ..errors import StorageError
-from .postgres_database import CONNECT, PostgresDatabase
-from .postgres_migrations import reason_of
+from ...errors import StorageError
+from ..postgres_database import CONNECT, PostgresDatabase
+from ..postgres_migrations import reason_of
 
 logger = logging.getLogger(__name__)
 

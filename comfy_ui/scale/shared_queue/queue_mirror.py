@@ -18,19 +18,19 @@ from typing import Any, Final
 
 from psycopg.rows import DictRow
 
-from ..jobs import queue_rules
-from ..jobs.fair_queue import FairQueueClock
-from ..jobs.placement import ServerOffer
-from ..jobs.queue import JobReport
-from ..jobs.unfinished_jobs import UnfinishedJobs
-from ..jobs.updates import last_snapshot
-from ..jobs.withdrawals import Withdrawals
-from ..protocol._replace import fast_replace
-from ..protocol.progress import Phase
-from ..storage.records import ACTIVE, Job, JobStatus, LibraryItem
-from ..storage.tables import jobs_table
-from .postgres_database import Cursor
-from .postgres_job_store import items_of_jobs
+from ...jobs import queue_rules
+from ...jobs.fair_queue import FairQueueClock
+from ...jobs.placement import ServerOffer
+from ...jobs.queue import JobReport
+from ...jobs.unfinished_jobs import UnfinishedJobs
+from ...jobs.updates import last_snapshot
+from ...jobs.withdrawals import Withdrawals
+from ...protocol._replace import fast_replace
+from ...protocol.progress import Phase
+from ...storage.records import ACTIVE, Job, JobStatus, LibraryItem
+from ...storage.tables import jobs_table
+from ..postgres_database import Cursor
+from ..postgres_job_store import items_of_jobs
 
 LEASE_S: Final = 45.0
 """A worker that was not heard of for so long gets no jobs, and those it has may move."""

@@ -14,10 +14,10 @@ from typing import Any, Final
 
 from psycopg.rows import DictRow
 
-from ..jobs.queue import JobReport
-from ..protocol.progress import Phase, Progress
-from ..storage.records import JobError, Snapshot
-from .postgres_database import Cursor, PostgresDatabase
+from ...jobs.queue import JobReport
+from ...protocol.progress import Phase, Progress
+from ...storage.records import JobError, Snapshot
+from ..postgres_database import Cursor, PostgresDatabase
 
 PROGRESS_S: Final = 0.25
 """Between two writes of a worker, and between two reads of an app whose pages look on."""

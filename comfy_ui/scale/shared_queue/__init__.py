@@ -1,0 +1,1 @@
+"""The job queue that the processes of a PostgreSQL database share."""
