@@ -69,8 +69,11 @@ class SetupTask:
         """Plan the installation; :attr:`state` shows the plan."""
         self._begin(SetupState(SetupPhase.PLANNING), self._plan())
 
-    def install(self) -> None:
+    def install(self, *, then: Callable[[], Awaitable[object]] | None = None) -> None:
         """Install what was planned, start it, and turn the page to it.
+
+        Args:
+            then: awaited afterwards.
 
         Raises:
             EngineError: nothing was planned, or the plan has problems.
@@ -78,7 +81,7 @@ class SetupTask:
         plan = self.state.plan
         if plan is None or plan.problems:
             raise EngineError("There is nothing to install.", hint="Plan it first.")
-        self._begin(SetupState(SetupPhase.INSTALLING, plan), self._install(plan))
+        self._begin(SetupState(SetupPhase.INSTALLING, plan), self._install(plan, then))
 
     def start(self) -> None:
         """Start the installed version and turn the page to it."""
@@ -151,7 +154,9 @@ class SetupTask:
         else:
             self.state = SetupState(SetupPhase.PLANNED, plan)
 
-    async def _install(self, plan: InstallPlan) -> None:
+    async def _install(
+        self, plan: InstallPlan, then: Callable[[], Awaitable[object]] | None
+    ) -> None:
         loop = asyncio.get_running_loop()
 
         def on_progress(progress: InstallProgress) -> None:
@@ -163,6 +168,8 @@ class SetupTask:
         self.state = SetupState(SetupPhase.STARTING)
         await asyncio.to_thread(self.manager.switch)
         await self._use()
+        if then is not None:
+            await then()
 
     def _show(self, progress: InstallProgress) -> None:
         if self.state.phase is SetupPhase.INSTALLING:

@@ -22,6 +22,7 @@ __all__ = [
     "LocalModel",
     "broken_presets",
     "find_duplicates",
+    "first_preset",
     "fitting_presets",
     "list_files",
     "presets_using",
@@ -98,6 +99,30 @@ def fitting_presets(presets: Iterable[Preset], vram_bytes: int) -> list[Preset]:
     gigabytes = vram_bytes / 1e9 + 0.5  # a card of "12 GB" reports a little less or more
     fitting = [p for p in presets if p.vram_gb is not None and p.vram_gb <= gigabytes]
     return sorted(fitting, key=lambda preset: -(preset.vram_gb or 0))
+
+
+def first_preset(presets: Iterable[Preset], vram_bytes: int) -> Preset | None:
+    """Return the preset to begin with on a new ComfyUI, whose files can all be downloaded freely.
+
+    It makes images from a prompt: the first in the presets' order that fits into the GPU's memory,
+    or the one that needs least of it. None if there is none.
+    """
+    able = sorted(
+        (
+            preset
+            for preset in presets
+            if preset.task == "t2i"
+            and preset.vram_gb is not None
+            and preset.models
+            and all(m.url and m.size_bytes and not m.gated for m in preset.models)
+        ),
+        key=lambda preset: preset.order,
+    )
+    fitting = {preset.id for preset in fitting_presets(able, vram_bytes)}
+    for preset in able:
+        if preset.id in fitting:
+            return preset
+    return min(able, key=lambda preset: preset.vram_gb or 0, default=None)
 
 
 def right_folder(file: LocalModel) -> str | None:

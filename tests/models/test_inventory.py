@@ -12,6 +12,7 @@ from comfy_ui.models.inventory import (
     LocalModel,
     broken_presets,
     find_duplicates,
+    first_preset,
     fitting_presets,
     list_files,
     presets_using,
@@ -173,3 +174,23 @@ def test_move_file_into_its_folder(folders: ModelFolders) -> None:
     assert moved.read_bytes() == b"bytes"
     with pytest.raises(ValidationError, match="not on this machine"):
         move_file(file(folders, "text_encoders/qwen_3_4b.safetensors"), "../elsewhere", folders)
+
+
+@pytest.mark.parametrize(
+    ("vram_gb", "expected"), [(0, "sd15"), (4, "sd15"), (8, "sdxl"), (12, "z_image_turbo")]
+)
+def test_first_preset_fits_the_gpu(vram_gb: int, expected: str) -> None:
+    first = first_preset(list_presets(), vram_gb * 10**9)
+    assert first is not None
+    assert first.id == expected
+    assert not any(model.gated for model in first.models)
+
+
+def test_first_preset_none_without_free_downloads() -> None:
+    gated = [
+        preset.model_copy(
+            update={"models": tuple(m.model_copy(update={"gated": True}) for m in preset.models)}
+        )
+        for preset in list_presets()
+    ]
+    assert first_preset(gated, 24 * 10**9) is None

@@ -27,6 +27,7 @@ from comfy_ui.storage.records import LOCAL_USER_ID, JobRequest, JobStatus, Phase
 from comfy_ui.web.server_choice import ServerChoice, choose
 from comfy_ui.web.server_connection import ServerConnection
 from comfy_ui.web.tabs.engine_card import engine_panel
+from comfy_ui.workflow.presets.preset_store import load_presets
 from tests.engine.stand_in import Host, archive, wait_until
 from tests.web.support import Page
 
@@ -67,6 +68,18 @@ def test_engine_panel_plan_is_shown_before_anything_is_installed(machine: Host) 
     assert sends(page) == ["install", "abort"]
     for text in ("ComfyUI 1.0", "CPU only", "about 1.0 GB", str(plan.folder), "No GPU will be"):
         assert text in page.text
+
+
+def test_engine_panel_plan_offers_the_models_of_a_first_preset(machine: Host) -> None:
+    state = SetupState(SetupPhase.PLANNED, machine.plan(archive(machine.folder)))
+    first = load_presets()["sd15"]
+    page = Page(engine_panel(state, server=ServerState(), current=None, first=first))
+    (form,) = page.all("form")
+    assert form["data-send"] == "install"
+    (box,) = (one for one in page.all("input") if one.get("name") == "models")
+    assert "checked" in box
+    assert f"{first.title}, 2.1 GB" in page.text
+    assert sends(page) == ["abort"]
 
 
 def test_engine_panel_plan_with_a_problem_cannot_be_installed(machine: Host) -> None:
@@ -197,9 +210,13 @@ async def test_setup_task_plan_and_install_end_with_the_page_on_the_server(machi
     setup.plan()  # a second click
     await setup.wait()
     assert setup.state.phase is SetupPhase.PLANNED
-    setup.install()
+
+    async def download() -> None:
+        urls.append("downloads")
+
+    setup.install(then=download)
     await setup.wait()
-    assert (setup.state, urls) == (SetupState(), ["http://127.0.0.1:9"])
+    assert (setup.state, urls) == (SetupState(), ["http://127.0.0.1:9", "downloads"])
     assert setup.manager.paths.current() is not None
 
 

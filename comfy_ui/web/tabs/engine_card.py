@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator
+from functools import partial
 from typing import Any, Final
 
 import gradio as gr
@@ -15,11 +16,14 @@ from ...engine.setup_task import SetupPhase, SetupState
 from ...engine.supervision.server_log import read_tail
 from ...engine.supervision.supervisor import ServerPhase, ServerState
 from ...features import FEATURES, get_install_hint
+from ...models.inventory import first_preset
+from ...workflow.presets.preset_store import Preset
 from ..auth.access import Access
 from ..components.html import Html, page_text, size
 from ..components.html_block import from_page, html_block
 from ..components.preset_picker import Lamp
 from ..components.templates import render
+from ..components.workflow_report import missing_models
 from ..services import Services
 from ..tab import PageParts
 
@@ -48,6 +52,7 @@ class EngineCard:
     """Plans, installs, starts and stops the managed ComfyUI."""
 
     def __init__(self, services: Services, access: Access) -> None:
+        self._services = services
         self._setup = services.setup
         self._connection = services.connection
         self._access = access
@@ -85,9 +90,14 @@ class EngineCard:
         async for panel in self._panels():
             yield panel
 
-    async def _install(self, request: gr.Request) -> AsyncGenerator[Html, None]:
+    async def _install(
+        self, event: gr.EventData, request: gr.Request
+    ) -> AsyncGenerator[Html, None]:
         self._access.require("set_up_engine", request)
-        self._setup.install()
+        first = self._first_preset() if from_page(event).get("models") else None
+        if first is not None:
+            self._access.require("get_models", request)
+        self._setup.install(then=partial(self._download_models, first.id) if first else None)
         async for panel in self._panels():
             yield panel
 
@@ -136,6 +146,21 @@ class EngineCard:
                 shown = panel
                 yield panel
 
+    def _first_preset(self) -> Preset | None:
+        """The preset to begin with on the planned ComfyUI; None if there is one already."""
+        plan, current = self._setup.state.plan, self._setup.manager.paths.current()
+        if plan is None or current is not None:
+            return None
+        vram_bytes = plan.gpu.total_bytes if plan.gpu is not None else None
+        entries = self._services.catalog.entries
+        return first_preset((entry.preset for entry in entries), vram_bytes or 0)
+
+    async def _download_models(self, preset_id: str) -> None:
+        """Download what a preset lacks on the server that the page has turned to."""
+        await self._connection.refresh()
+        lacking = missing_models(self._services.catalog.entry(preset_id).errors)
+        self._services.downloads.start(lacking, self._connection.model_folders)
+
     def _panel(self) -> Html:
         manager = self._setup.manager
         paths = manager.paths
@@ -148,6 +173,7 @@ class EngineCard:
             log=read_tail(paths.server_log, _LOG_BYTES),
             in_use=self._connection.choice.kind == "managed",
             memory="" if manager.memory_is_set else manager.options.memory,
+            first=self._first_preset(),
         )
 
 
@@ -161,11 +187,12 @@ def engine_panel(
     log: str = "",
     in_use: bool = False,
     memory: str = "",
+    first: Preset | None = None,
 ) -> Html:
     """The state of the managed ComfyUI, and what can be done next.
 
     ``in_use``: the page sends its jobs there. ``memory``: how it uses the GPU's memory, if that
-    can be chosen.
+    can be chosen. ``first``: the preset to begin with, whose files can be downloaded afterwards.
     """
     has_gpu = current is not None and current.device != "cpu"
     progress = setup.progress
@@ -205,7 +232,13 @@ def engine_panel(
         in_use=in_use,
         memory=memory if has_gpu else "",
         memory_choices=_MEMORY_CHOICES,
+        first=_first_facts(first) if first is not None else "",
     )
+
+
+def _first_facts(preset: Preset) -> str:
+    total = size(sum(model.size_bytes or 0 for model in preset.models))
+    return f"{page_text(preset.title, limit=80)}, {total}"
 
 
 def _plan_facts(plan: InstallPlan) -> list[tuple[str, str]]:
