@@ -135,7 +135,7 @@ def test_template_and_saved_workflow_open_forms_and_run(page: Any, sources: Path
     open_form(page)
     page.wait_for_selector("form.settings[data-preset^=my_sound]")
     set_field(page, "steps", 2)
-    run(page, "audio")
+    run(page, ".player .play")
     page.wait_for_function("document.querySelector('#stage audio').readyState >= 2")
     page.evaluate("document.querySelector('#stage audio').play()")
     page.wait_for_function("document.querySelector('#stage audio').currentTime > 0.1")

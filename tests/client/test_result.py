@@ -135,6 +135,7 @@ def values() -> dict[str, Any]:
             "ServerCheck": one.look(),
             "Settings": comfy_ui.load_settings(comfyui_token="secret"),
             "SystemStats": one.system_stats(),
+            "Blueprint": client.Blueprint("1", "Blur", "comfyui"),
             "Template": client.Template("a", "A", "Image", "image"),
             "UploadedFile": one.upload_image(picture),
             "UserFile": client.UserFile("a.json", 2, None),

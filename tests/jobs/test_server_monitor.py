@@ -30,7 +30,7 @@ SERVER_PATIENCE_S = 0.6
 class SilentOrOffline:
     """A server and a queue for the monitor alone."""
 
-    parallel_jobs = None
+    parallel_jobs, lists_nodes = None, True
 
     def __init__(self, *, silent: bool) -> None:
         self.error = ComfyUIConnectionError("No answer.")

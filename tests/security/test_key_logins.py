@@ -183,17 +183,17 @@ def test_status_tab_creates_a_key_shows_it_once_and_revokes_it(
     shared: Any, vera: PageClient, viktor: PageClient
 ) -> None:
     create, revoke, draw = (handler(shared, name) for name in ("_create", "_revoke", "_draw"))
-    made = vera.fire(create, ["SillyTavern <b>", True, "", "3", ""])["output"]["data"][1]
+    made = vera.fire(create, ["SillyTavern <b>", True, True, "", "3", ""])["output"]["data"][1]
     (text,) = set(re.findall(r"cui_[0-9a-f_]{49}", made))
     assert "SillyTavern &lt;b&gt;" in made
     drawn = vera.fire(draw, [])["output"]["data"][-1]
     assert text not in drawn
     assert "Never" in drawn
-    assert "<dt>Jobs at a time</dt><dd>3</dd>" in drawn
+    assert re.search(r'name="jobs" value="3"', drawn)
     keys = access_of(shared).keys
     (key,) = [key for key in keys.listed("vera") if key.name == "SillyTavern <b>"]
     assert key.role == "user", "vera is no admin, so her keys are none either"
-    assert key.limits == KeyLimits(jobs=3)
+    assert (key.limits, key.may_spend) == (KeyLimits(jobs=3), False)
     event = {"key": key.id}
     viktor.fire(revoke, [], event_data=event)
     assert keys.exists(key), "only the owner may revoke it"
@@ -208,7 +208,7 @@ def test_status_tab_creates_a_key_shows_it_once_and_revokes_it(
 def test_status_tab_keys_cannot_create_keys(shared: Any, program: KeyClient) -> None:
     before = access_of(shared).keys.listed()
     answer = PageClient(program.client).fire(
-        handler(shared, "_create"), ["more", False, "", "", ""]
+        handler(shared, "_create"), ["more", False, False, "", "", ""]
     )
     assert "API keys cannot manage API keys." in answer["output"]["data"][1]
     assert access_of(shared).keys.listed() == before
