@@ -19,7 +19,7 @@
   window.comfy.actions.tools = async (button) => {
     const { item } = button.dataset;
     button.disabled = true;
-    const answer = await getJson(`tools?${new URLSearchParams({ item })}`);
+    const answer = await getJson(`blueprints?${new URLSearchParams({ item })}`);
     button.disabled = false;
     if (!answer) return toast("The tools cannot be listed now");
     /** @type {Map<string, AnyElement[]>} */

@@ -59,7 +59,7 @@ async def go_on(app: WebApp, visit: Visit, way: str, *items: LibraryItem, press:
 
 async def test_tools_are_the_blueprints_that_take_the_result(app: WebApp, visit: Visit) -> None:
     parent = await result(app, visit[1])
-    answer = (await visit[0].get("/tools", params={"item": parent.id})).json()
+    answer = (await visit[0].get("/blueprints", params={"item": parent.id})).json()
     tools = {tool["title"]: tool for tool in answer["tools"]}
     assert {title: (tool["group"], tool["form"]) for title, tool in tools.items()} == {
         "Image Blur": ("Blur", True),
@@ -86,7 +86,7 @@ async def test_tools_are_the_blueprints_that_take_the_result(app: WebApp, visit:
     ]
     request = JobRequest(user_id=visit[1], preset=reused.preset.id, values=dict(reused.values))
     assert (await end_of(app.service, await app.service.submit(request))).items
-    assert (await visit[0].get("/tools", params={"item": 999})).status_code == 422
+    assert (await visit[0].get("/blueprints", params={"item": 999})).status_code == 422
 
 
 async def test_one_press_variation_keeps_settings_and_records_its_parent(

@@ -149,7 +149,7 @@ async def test_catalog_with_several_servers_uses_the_most_complete() -> None:
     one: Any = Client({"Loader": loader}, "http://one")
     other: Any = Client(complete, "http://other")
     catalog = PresetCatalog(one, [preset()], others=[other])
-    catalog._look = lambda _: ((catalog._entry(preset(), opened=False),), ())  # type: ignore[method-assign]
+    catalog._look = lambda _: ((catalog._entry(preset(), opened=False, tool=False),), ())  # type: ignore[method-assign]
     await catalog.refresh()
     assert catalog.entries[0].ready is True
     assert catalog.library is not None

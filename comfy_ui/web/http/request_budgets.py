@@ -233,7 +233,7 @@ BUDGETS: Final = (
     _action("/workflows/change", per_caller=4),
     _upload("/workflows/cover", 64),
     _get("/workflows/export", per_caller=4),
-    _get("/tools", per_caller=2, total=32),
+    _get("/blueprints", per_caller=2, total=32),
     _get("/library", per_caller=3, total=6),  # a search reads the whole library of a user
     _get("/library/deleted", per_caller=3, total=6),
     _get("/library/space", per_caller=4),

@@ -19,7 +19,13 @@ from comfy_ui.workflow.presets.preset_store import load_presets
 PRESETS = load_presets()
 TAKING_LORAS = [preset for preset in PRESETS.values() if preset.lora_slots]
 # Upscalers and 3D models have no LoRAs.
-WITHOUT = {"upscale_esrgan", "upscale_seedvr2", "hunyuan3d_v2"}
+WITHOUT = {
+    "upscale_esrgan",
+    "upscale_seedvr2",
+    "hunyuan3d_v2",
+    "video_interpolate",
+    "video_upscale",
+}
 INK = "style/ink_wash_sdxl.safetensors"
 HIGH = "wan2.2_t2v_lightx2v_4steps_lora_v1.1_high_noise"
 

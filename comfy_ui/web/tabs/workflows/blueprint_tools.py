@@ -48,7 +48,7 @@ class BlueprintTools:
 
     def routes(self) -> list[BaseRoute]:
         """Return the routes, for ``app_kwargs`` of Gradio's ``launch``."""
-        return [Route("/tools", guarded(self._list))]
+        return [Route("/blueprints", guarded(self._list))]
 
     async def _list(self, request: Request) -> Response:
         """Respond with the tools for a result: ``form`` is whether they have values to set."""
