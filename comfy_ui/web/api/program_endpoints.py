@@ -82,7 +82,7 @@ _MAX_FOLLOWED: Final = 150  # of Gradio's places; the others are for the page
 _PREPARING: Final = Limits(cpu_s=60, wall_s=180.0)
 """The limits for the workflows of admins, which may be the largest that ComfyUI can run."""
 _SHORT: Final = frozenset({"presets", "job", "cancel", "pause", "resume"})
-_MAX_SHORT: Final = 4
+_MAX_SHORT: Final = 2
 """Short calls at a time: each takes milliseconds of the event loop, which others then wait for."""
 
 
