@@ -156,10 +156,10 @@ def test_mcp_presets_are_written_as_json_once(
     assert "sd15" in {preset["id"] for preset in listed}
 
 
-def test_program_endpoints_short_calls_run_four_at_a_time(shared: Any) -> None:
+def test_program_endpoints_short_calls_run_two_at_a_time(shared: Any) -> None:
     limits = {fn.api_name: fn.concurrency_limit for fn in shared.fns.values()}
     for name in ("presets", "job", "cancel", "pause", "resume"):
-        assert limits[name] == 4, name
+        assert limits[name] == 2, name
 
 
 TWICE = """
