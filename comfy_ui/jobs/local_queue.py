@@ -268,11 +268,7 @@ class LocalQueue:
         return True
 
     async def can_run_elsewhere(self, job_id: str, user_id: str) -> bool:
-        job = self._unfinished.of_user(job_id, user_id)
-        if job is None or job.status is not JobStatus.FETCHING or job.server is None:
-            return False
-        servers = self._unfinished.servers
-        return servers.is_offline(job.server) and servers.has_alternative(job.server, job)
+        return self._unfinished.can_run_elsewhere(job_id, user_id)
 
     async def active(self, user_id: str) -> list[Job]:
         ending = [job for job in self._ending.values() if job.user_id == user_id]

@@ -89,6 +89,13 @@ class UnfinishedJobs:
         claimed = [job for job in self.index.claimed if job.user_id == user_id]
         return [j for j in claimed if j not in ready] + ready + self.index.waiting(user_id)
 
+    def can_run_elsewhere(self, job_id: str, user_id: str) -> bool:
+        """Whether a job's files wait for a server that is offline, and another could run it."""
+        job = self.of_user(job_id, user_id)
+        if job is None or job.status is not JobStatus.FETCHING or job.server is None:
+            return False
+        return self.servers.is_offline(job.server) and self.servers.has_alternative(job.server, job)
+
     def counts(self) -> QueueCounts:
         """Count the jobs of all users."""
         snapshots = [self.updates.get(job.id) or first_snapshot(job) for job in self.index.claimed]
