@@ -35,6 +35,8 @@ if sys.platform != "win32":
     import resource
 
 __all__ = [
+    "DECODING_VIDEO",
+    "ENCODING_VIDEO",
     "LIBRARY_WORKERS",
     "WORKERS",
     "Limits",
@@ -67,6 +69,11 @@ class Limits:
             min(self.wall_s, most.wall_s),
             min(self.memory_bytes, most.memory_bytes),
         )
+
+
+DECODING_VIDEO: Final = Limits(cpu_s=60, wall_s=120.0)
+ENCODING_VIDEO: Final = Limits(cpu_s=900, wall_s=1800.0)
+"""A minute of HD video."""
 
 
 class _Allowance:

@@ -31,7 +31,7 @@ from ..storage.records import (
     make_id,
 )
 from ..storage.single_thread import SingleThread
-from ..worker_processes import WORKERS, Limits
+from ..worker_processes import DECODING_VIDEO, ENCODING_VIDEO, WORKERS
 from .folder_import import FolderImporter, ImportProgress
 from .library_store import LibraryStore
 from .result_files import YOUNG_S, FileStore, zip_chunks
@@ -53,8 +53,6 @@ _TIMELINES: Final[Mapping[Kind, Callable[[Path, Path], None]]] = {
     "audio": write_peaks,
     "3d": write_views,
 }
-_TIMELINE: Final = Limits(cpu_s=60, wall_s=120.0)
-_CUTTING: Final = Limits(cpu_s=900, wall_s=1800.0)  # a minute of HD video
 _PURGE_INTERVAL_S: Final = 3600.0
 _RECENT_JOBS: Final = 40
 
@@ -342,7 +340,9 @@ class LibraryService:
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
             try:
-                await WORKERS.run(write, item.path, path, user_id=item.user_id, limits=_TIMELINE)
+                await WORKERS.run(
+                    write, item.path, path, user_id=item.user_id, limits=DECODING_VIDEO
+                )
             except Exception as error:  # noqa: BLE001 -- a decoder may raise anything
                 logger.info("No timeline of %s: %s", item.path.name, error)
                 return None
@@ -366,7 +366,7 @@ class LibraryService:
         part = self.files.incoming()
         try:
             await WORKERS.run(
-                cut_video, item.path, part, start_s, end_s, user_id=user_id, limits=_CUTTING
+                cut_video, item.path, part, start_s, end_s, user_id=user_id, limits=ENCODING_VIDEO
             )
             name = f"{PurePath(item.filename).stem}_part.mp4"
             file = OutputFile(name, node="trim", kind="video")

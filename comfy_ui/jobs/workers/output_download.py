@@ -24,7 +24,7 @@ from ...library.video_editing import join_videos
 from ...protocol.outputs import OutputFile, Outputs
 from ...storage.records import Job, JobError, JobStatus, StoredFile
 from ...storage.single_thread import SingleThread
-from ...worker_processes import WORKERS, Limits
+from ...worker_processes import ENCODING_VIDEO, WORKERS
 from ...workflow.video_extension import continues_video
 from ..queue import JobReport
 from .active_job import ActiveJob, cancelled, wait_for_any
@@ -33,7 +33,6 @@ logger = logging.getLogger(__name__)
 
 _MAX_JOB_BYTES: Final = 4 * MAX_FILE_BYTES
 _CANCEL_GRACE_S: Final = 3.0
-_JOINING: Final = Limits(cpu_s=900, wall_s=1800.0)  # a minute of HD video that is encoded again
 
 
 class OutputDownloader:
@@ -140,7 +139,7 @@ class OutputDownloader:
                 self._files.folder / clip.path,
                 target,
                 user_id=active.job.user_id,
-                limits=_JOINING,
+                limits=ENCODING_VIDEO,
             )
             name = f"{PurePosixPath(file.filename).stem}_extended.mp4"
             whole = await self._file_thread.run(

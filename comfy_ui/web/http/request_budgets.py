@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Final
 
-from ...worker_processes import Limits
+from ...worker_processes import DECODING_VIDEO, ENCODING_VIDEO, Limits
 from ..auth.accounts import Role
 
 __all__ = ["BUDGETS", "DEFAULT", "LARGE_JSON", "SMALL_BODY_BYTES", "RequestBudget", "budget_of"]
@@ -21,8 +21,6 @@ _ITEMS_OF_USERS: Final = 20_000
 _IMAGES: Final = 512 * MB  # ten images inside of JSON
 _WORK: Final = Limits()
 _ENCODING: Final = Limits(cpu_s=40, wall_s=120.0)  # a PNG of 64 million pixels
-_DECODING: Final = Limits(cpu_s=60, wall_s=120.0)  # a video
-_CUTTING: Final = Limits(cpu_s=900, wall_s=1800.0)  # a video that is encoded again
 _PREPARING: Final = Limits(cpu_s=60, wall_s=180.0)  # the largest workflow of an admin
 
 
@@ -194,7 +192,7 @@ BUDGETS: Final = (
     _file("/languages/"),
     _file("/files/"),
     _file("/thumbs/"),
-    _get("/timelines/", per_caller=4, work=_DECODING),  # the first time
+    _get("/timelines/", per_caller=4, work=DECODING_VIDEO),  # the first time
     _file("/covers/"),
     _get("/uploads/", per_caller=4, work=_ENCODING, answer_bytes=0),  # layers of an image
     _upload("/uploads", 64, work=_ENCODING),
@@ -205,7 +203,7 @@ BUDGETS: Final = (
         "POST", "/create/open", body_bytes=2 * MB, json_items=10_000, per_caller=8, total=200
     ),
     _action("/create/press"),
-    _action("/create/go-on", work=_DECODING),  # the last frame of a video
+    _action("/create/go-on", work=DECODING_VIDEO),  # the last frame of a video
     _action("/create/estimate", per_caller=2, total=16),
     _action("/create/preprocess", per_caller=2, total=8),
     _action("/create/segment", per_caller=2, total=8),
@@ -242,7 +240,7 @@ BUDGETS: Final = (
     _get("/library/zip", per_caller=1, total=32, answer_bytes=0),  # streams up to gigabytes
     _get("/library/"),
     _action("/library/import", per_caller=2, total=8),
-    _action("/library/trim", per_caller=2, total=8, work=_CUTTING),
+    _action("/library/trim", per_caller=2, total=8, work=ENCODING_VIDEO),
     _action("/library/"),
     _stream("/queue/events"),
     _get("/queue/group", per_caller=4),

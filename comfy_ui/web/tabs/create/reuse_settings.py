@@ -10,7 +10,7 @@ from typing import Any, Final
 from ....errors import StorageError, ValidationError
 from ....library.video_editing import last_frame
 from ....storage.records import Job, LibraryItem
-from ....worker_processes import WORKERS, Limits
+from ....worker_processes import DECODING_VIDEO, WORKERS
 from ....workflow.presets.preset_store import Preset
 from ...components import preset_form
 from ...http.upload_routes import UploadRoutes
@@ -45,7 +45,6 @@ _UNREADABLE: Final = {
     "image": "The image can no longer be read.",
     "video": "The video can no longer be read.",
 }
-_DECODING: Final = Limits(cpu_s=60, wall_s=120.0)
 
 
 def ways_on(item: LibraryItem, catalog: PresetCatalog) -> dict[str, CatalogEntry]:
@@ -136,7 +135,7 @@ async def image_of(item: LibraryItem, uploads: UploadRoutes) -> str:
     """
     if item.kind != "video":
         return await _upload_of(item, "image", uploads)
-    frame = await WORKERS.run(last_frame, item.path, user_id=item.user_id, limits=_DECODING)
+    frame = await WORKERS.run(last_frame, item.path, user_id=item.user_id, limits=DECODING_VIDEO)
     return await uploads.accept(frame, "image", item.user_id, item=item.id)
 
 
