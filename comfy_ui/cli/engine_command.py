@@ -311,6 +311,7 @@ class _Progress:
             self._step = progress.step
             end = "" if sys.stderr.isatty() else "\n"
             text = f"[{progress.number}/{progress.count}] {progress.title}"
+            text += ": already done" if progress.finished else ""
             print(text, end=end, file=sys.stderr, flush=True)
         if not sys.stderr.isatty() or not progress.done_bytes:
             return

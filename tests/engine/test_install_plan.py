@@ -180,6 +180,35 @@ def test_make_plan_shows_where_pytorch_comes_from(index: str | None, label: str)
     assert plan.to_dict()["torch_index"] == index
 
 
+# system, machine, GPU, choice, the build that is fetched, and words of a warning or a problem
+PACKAGE_INDEX: dict[str, tuple[str, str, Gpu | None, str, str, str, bool]] = {
+    "no GPU": ("Linux", "x86_64", None, "auto", "cu130", "only, which runs on the CPU", True),
+    "ARM": ("Linux", "aarch64", None, "cpu", "cu130", "which runs on the CPU too", True),
+    "RTX 4090": ("Linux", "x86_64", RTX_4090, "auto", "cu130", "", True),
+    "cu128": ("Linux", "x86_64", RTX_4090, "cu128", "cu130", "so that is installed", True),
+    "old driver": (
+        *("Linux", "x86_64", nvidia("A", 8.9, "550.54"), "auto", "cu130", "580.65.06", False),
+    ),
+    "AMD": ("Linux", "x86_64", AMD, "auto", "cu130", "not for ROCm 7.1", False),
+    "Windows": ("Windows", "AMD64", RTX_4090, "auto", "cpu", "not for CUDA 13.0", False),
+    "Windows, no GPU": ("Windows", "AMD64", None, "auto", "cpu", "", True),
+    "Mac": ("Darwin", "arm64", M3, "auto", "mps", "", True),
+}
+
+
+@pytest.mark.parametrize("description", PACKAGE_INDEX)
+def test_make_plan_package_index_has_one_build_for_each_system(description: str) -> None:
+    system, machine, gpu, choice, fetched, words, possible = PACKAGE_INDEX[description]
+    host = replace(HOST, system=system, machine=machine, gpus=(gpu,) if gpu else ())
+    plan = make_plan(host, SOURCE, PATHS, stack=choice, torch_index="default")
+    build = next(stack for stack in load_stacks() if stack.name == fetched)
+    assert plan.stack is not None
+    assert plan.stack.installed_bytes == build.installed_bytes
+    assert plan.steps[2].download_bytes == build.download_bytes
+    assert words in " ".join(plan.warnings if possible else plan.problems)
+    assert bool(plan.problems) != possible
+
+
 def test_collect_asks_for_the_hosts_that_the_installation_needs() -> None:
     asked: list[str] = []
 

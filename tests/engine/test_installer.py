@@ -155,6 +155,27 @@ def test_installer_failing_uv_is_explained_and_continues_with_its_step(
     assert [call.split()[0] for call in host.uv_calls] == ["venv", "pip", "venv", "pip"]
 
 
+def test_installer_continued_run_says_which_steps_were_finished_before(host: Host) -> None:
+    source = archive(host.folder)
+    host.set_uv_fault("offline")
+    with pytest.raises(EngineError):
+        install(host, source)
+    host.set_uv_fault("")
+    steps: list[InstallProgress] = []
+    install(host, source, on_progress=steps.append)
+    finished = {step.step for step in steps if step.finished}
+    assert finished == {"source"}
+
+
+def test_installer_cpu_choice_uses_the_cpu_where_the_build_finds_a_gpu(host: Host) -> None:
+    torch = host.folder / "site" / "torch.py"
+    found = "is_available = staticmethod(lambda: True)\n    get_device_name = lambda _: 'A'"
+    torch.write_text(
+        torch.read_text().replace("is_available = staticmethod(lambda: False)", found, 1)
+    )
+    assert install(host, archive(host.folder)).device == "cpu"
+
+
 def test_installer_environment_that_cannot_load_pytorch_is_made_anew(host: Host) -> None:
     source, torch = archive(host.folder), host.folder / "site" / "torch.py"
     content = torch.read_text()

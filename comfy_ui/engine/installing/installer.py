@@ -32,7 +32,7 @@ from ..engine_paths import (
     write_installation,
     write_json,
 )
-from ..planning.install_plan import InstallPlan
+from ..planning.install_plan import InstallPlan, PlannedStep
 from ..supervision.process_identity import end_remembered
 from ..supervision.server_command import ServerOptions, prepare_folders
 from .python_environment import (
@@ -58,7 +58,10 @@ _ENVIRONMENT: Final = "venv"
 
 @dataclass(frozen=True, slots=True)
 class InstallProgress:
-    """The state of a step. ``note`` says whether an interrupted installation continues."""
+    """The state of a step. ``note`` says whether an interrupted installation continues.
+
+    ``finished``: an earlier run has done this step, so it is skipped.
+    """
 
     step: str
     title: str
@@ -68,6 +71,7 @@ class InstallProgress:
     total_bytes: int | None = None
     bytes_per_s: float | None = None
     note: str = ""
+    finished: bool = False
 
     @property
     def share(self) -> float | None:
@@ -154,7 +158,7 @@ class Installer:
         }
         for number, step in enumerate(self._plan.steps, 1):
             self._check_cancelled()
-            self._show(step.name, step.title, number, step.download_bytes)
+            self._show(step, number, finished=step.name in done)
             if step.name in steps and step.name not in done:
                 steps[step.name]()
                 done.append(step.name)
@@ -335,7 +339,7 @@ class Installer:
         except EngineError:
             self._save([name for name in done if name == "source"])  # the next run installs again
             raise
-        check_device(result, self._plan.stack, log=self._paths.install_log)
+        result = check_device(result, self._plan.stack, log=self._paths.install_log)
         write_json(self._staging / "probe.json", asdict(result))
 
     def _smoke(self) -> None:
@@ -387,10 +391,17 @@ class Installer:
         if self._cancel.is_set():
             raise InstallCancelledError("The installation was cancelled.")
 
-    def _show(self, step: str, title: str, number: int, total: int) -> None:
+    def _show(self, step: PlannedStep, number: int, *, finished: bool) -> None:
         self._marks.clear()
+        total = step.download_bytes or None
         self._progress = InstallProgress(
-            step, title, number, len(self._plan.steps), 0, total or None, None, self._note
+            step.name,
+            step.title,
+            number,
+            len(self._plan.steps),
+            total_bytes=total,
+            note=self._note,
+            finished=finished,
         )
         self._on_progress(self._progress)
 

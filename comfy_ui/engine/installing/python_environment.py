@@ -155,18 +155,23 @@ def _tool_error(failure: str, output: str, log: Path) -> EngineError | StorageEr
     return EngineError(f"{failure} {last}", hint=f"The whole output is in {log}.")
 
 
-def check_device(result: ProbeResult, stack: Stack | None, *, log: Path) -> None:
-    """Check that PyTorch computes on the device that its build is for.
+def check_device(result: ProbeResult, stack: Stack | None, *, log: Path) -> ProbeResult:
+    """Check that PyTorch computes on the device that its build is for; return the one to use.
+
+    If the CPU was chosen, a build that finds a GPU, as the package index has, uses the CPU.
 
     Raises:
         EngineError: it does not, for example because a build for the CPU was installed.
     """
+    if stack is not None and stack.device == "cpu":
+        return ProbeResult(result.torch, "cpu", "CPU")
     if stack is not None and result.device != stack.device:
         raise EngineError(
             f"PyTorch {result.torch} does not find the GPU: it would compute on the "
             f"{result.name}, and {stack.title} was installed.",
             hint=f"Check the driver with: comfy-ui doctor. For the CPU: --stack cpu. Log: {log}",
         )
+    return result
 
 
 def probe(tool: Tool, python: Path) -> ProbeResult:

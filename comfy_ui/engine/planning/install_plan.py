@@ -16,6 +16,7 @@ from .stack_choice import (
     TORCH_INDEX,
     Stack,
     choose_stack,
+    from_package_index,
     version_numbers,
 )
 
@@ -206,6 +207,10 @@ def make_plan(
             macos=host.macos,
             override=stack,
         )
+        if torch_index == DEFAULT_INDEX:
+            choice = from_package_index(
+                choice, system=host.system, machine=host.machine, macos=host.macos
+            )
         chosen, gpu = choice.stack, choice.gpu
         if chosen is not None and torch_packages:
             chosen = chosen.with_packages(torch_packages)

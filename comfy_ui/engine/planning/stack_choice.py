@@ -21,6 +21,7 @@ __all__ = [
     "Stack",
     "StackChoice",
     "choose_stack",
+    "from_package_index",
     "load_stacks",
     "version_numbers",
 ]
@@ -54,6 +55,7 @@ class Stack:
     min_driver: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     min_capability: float = 0.0
     max_capability: float = float("inf")
+    package_index: tuple[str, ...] = ()
 
     @property
     def backend(self) -> str | None:
@@ -154,7 +156,13 @@ def load_stacks() -> tuple[Stack, ...]:
     """Return the builds of ``stacks.toml``, the preferred ones first."""
     text = Path(__file__).with_name("stacks.toml").read_text(encoding="utf-8")
     return tuple(
-        Stack(**{**entry, "platforms": tuple(entry["platforms"])})
+        Stack(
+            **{
+                **entry,
+                "platforms": tuple(entry["platforms"]),
+                "package_index": tuple(entry.get("package_index", ())),
+            }
+        )
         for entry in tomllib.loads(text)["stack"]
     )
 
@@ -218,6 +226,38 @@ def choose_stack(
                 (fixes if refusal.fixable else notes).append(f"{gpu.name}: {refusal.reason}")
     cpu = next((stack for stack in here if stack.vendor is None), None)
     return StackChoice(cpu, None, tuple(notes), tuple(fixes))
+
+
+def from_package_index(
+    choice: StackChoice, *, system: str, machine: str, macos: tuple[int, ...] = ()
+) -> StackChoice:
+    """Return what a choice becomes with the package index, which has one build for each platform.
+
+    The build keeps its name and gets the sizes of the one that is installed. ``fixes`` says why
+    that one does not do.
+    """
+    platform = f"{system} {_MACHINES.get(machine.lower(), machine.lower())}"
+    actual = next((stack for stack in load_stacks() if platform in stack.package_index), None)
+    chosen = choice.stack
+    if chosen is None or actual is None or actual.name == chosen.name:
+        return choice
+    notes, fixes = [*choice.notes], [*choice.fixes]
+    only = f"The package index has PyTorch for {actual.title} only"
+    refusal = None
+    if choice.gpu is not None and actual.vendor == chosen.vendor:
+        refusal = actual.refusal(choice.gpu, system, macos)
+    if chosen.vendor is not None and actual.vendor != chosen.vendor:
+        fixes.append(f"{only}, not for {chosen.title}.")
+    elif refusal is not None:
+        fixes.append(f"{only}. {refusal.reason}")
+    elif chosen.vendor is None:
+        notes.append(f"{only}, which runs on the CPU too but takes more space.")
+    else:
+        notes.append(f"{only}, so that is installed.")
+    sized = replace(
+        chosen, download_bytes=actual.download_bytes, installed_bytes=actual.installed_bytes
+    )
+    return StackChoice(sized, choice.gpu, tuple(notes), tuple(fixes))
 
 
 def _is_integrated(gpu: Gpu) -> bool:
