@@ -42,8 +42,8 @@ _FEATURES: Mapping[str, Feature] = MappingProxyType(
         "mcp": Feature(("mcp_types", "mcp"), "tools for assistants at /mcp"),
         "validation": Feature(("pydantic",), "checked settings and presets (always available)"),
         "observability": Feature(
-            ("opentelemetry.sdk", "opentelemetry.exporter.otlp.proto.http"),
-            "OpenTelemetry traces and metrics",
+            ("opentelemetry.sdk", "opentelemetry.exporter.otlp.proto.http", "prometheus_client"),
+            "OpenTelemetry traces and metrics, and figures for Prometheus",
         ),
         "scale": Feature(("psycopg", "psycopg_pool"), "PostgreSQL instead of SQLite"),
     }

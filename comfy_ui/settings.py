@@ -26,6 +26,7 @@ from .errors import ValidationError
 DEFAULT_URL = "http://localhost:8188"
 DEFAULT_PORT = 7860
 _ROOT_PATH = re.compile(r"(?:/[A-Za-z0-9._~-]{1,64}){1,8}")
+_HOST_PORT = re.compile(r"([A-Za-z0-9._-]+|\[[0-9A-Fa-f:]+\]):\d{1,5}")
 _POSTGRES = ("postgresql://", "postgres://")
 
 
@@ -130,6 +131,18 @@ class Settings(BaseSettings):
         default="app",
         description="Where jobs run. app: on the servers of COMFYUI_URL; external: on those of "
         "comfy-ui worker, which share the database.",
+    )
+
+    worker_status: str = Field(
+        default="",
+        description="Where comfy-ui worker answers /healthz, /readyz and /metrics, such as "
+        "127.0.0.1:7861. Unset: nowhere.",
+    )
+    metrics_token: SecretStr | None = Field(
+        default=None,
+        min_length=16,
+        description="Bearer token with which Prometheus reads /metrics, of at least 16 characters. "
+        "Unset: there is no /metrics. Needs the extra observability.",
     )
 
     models_dir: Path | None = Field(
@@ -249,6 +262,19 @@ class Settings(BaseSettings):
         if value is not None and not value.get_secret_value().startswith(_POSTGRES):
             raise ValueError("must start with postgresql://")
         return value
+
+    @field_validator("worker_status")
+    @classmethod
+    def _check_worker_status(cls, value: str) -> str:
+        if value and not _HOST_PORT.fullmatch(value):
+            raise ValueError("must be an address and a port, such as 127.0.0.1:7861")
+        return value
+
+    @property
+    def worker_status_address(self) -> tuple[str, int] | None:
+        """The address and the port in ``worker_status``; None if it is unset."""
+        host, _, port = self.worker_status.rpartition(":")
+        return (host.strip("[]"), int(port)) if host else None
 
     @property
     def presets_dir(self) -> Path:

@@ -60,6 +60,7 @@ def run(argv: Sequence[str] | None = None) -> int:
                 settings.openai_api_key,
                 settings.hf_token,
                 settings.database,
+                settings.metrics_token,
             )
             if s
         ]

@@ -18,7 +18,7 @@ from ..errors import ComfyHeadlessError, ValidationError
 from ..library.library_service import KEEP_DELETED_S, LibraryService
 from ..library.stores import OpenStores, open_sqlite_stores
 from ..protocol.object_info import NodeRegistry
-from ..storage.job_store import JobStore
+from ..storage.job_store import JobStore, StoreProblem
 from ..storage.records import (
     Grid,
     GridAxis,
@@ -29,6 +29,7 @@ from ..storage.records import (
     JobStatus,
     LibraryItem,
     QueueCounts,
+    QueueFigures,
     QueueView,
     ServerStatus,
     Snapshot,
@@ -74,6 +75,7 @@ class JobService:
         preset_folders: folders of presets besides the shipped ones.
         wildcards: the wildcard files of prompts.
         external_workers: see :func:`open_jobs`.
+        tasks: what has to run as long as the service does.
 
     Attributes:
         library: the results and uploads of the jobs.
@@ -93,6 +95,7 @@ class JobService:
         preset_folders: Sequence[Path],
         wildcards: WildcardFolder,
         external_workers: Callable[[], Awaitable[list[ServerStatus]]] | None = None,
+        tasks: Sequence[asyncio.Task[None]] = (),
     ) -> None:
         self.library = library
         self.webhooks = webhooks
@@ -104,6 +107,7 @@ class JobService:
         self._preset_folders = tuple(preset_folders)
         self._wildcards = wildcards
         self._external_workers = external_workers
+        self._tasks = tuple(tasks)
         self._turns = UserTurns()
         self._threads = ThreadPoolExecutor(_PREPARING_THREADS, thread_name_prefix="prepare jobs")
 
@@ -407,6 +411,24 @@ class JobService:
         """
         return await self._queue.retry_fetch(job_id, user_id)
 
+    # Operation
+
+    def figures(self) -> QueueFigures:
+        """Return the figures of the queue, for metrics. Does not wait."""
+        return self._queue.figures()
+
+    def on_end(self, listener: Callable[[Job], None]) -> None:
+        """Call ``listener`` with each job whose end this process stores. It must not raise."""
+        self._queue.on_end(listener)
+
+    def is_running(self) -> bool:
+        """Whether the queue and its workers run, so that a job submitted now can be run."""
+        return self._queue.is_running() and not any(task.done() for task in self._tasks)
+
+    async def database_problem(self) -> StoreProblem | None:
+        """Return why the database cannot be used now, or None."""
+        return await self._store.problem()
+
     # Servers
 
     async def server_status(self) -> ServerStatus:
@@ -520,8 +542,9 @@ async def open_jobs(
             for server in servers
             if external_workers is None
         ]
+        working = [asyncio.create_task(worker.run(), name="worker") for worker in workers]
         tasks = [
-            *(asyncio.create_task(worker.run(), name="worker") for worker in workers),
+            *working,
             asyncio.create_task(library.run_purge(), name="library purge"),
             asyncio.create_task(library.recover_files(), name="library recovery"),
             asyncio.create_task(learned_durations.keep_saving(store, durations), name="durations"),
@@ -537,6 +560,7 @@ async def open_jobs(
             preset_folders=preset_folders,
             wildcards=WildcardFolder(data_dir / "wildcards"),
             external_workers=external_workers,
+            tasks=working,
         )
         stack.callback(service.close)
         yield service

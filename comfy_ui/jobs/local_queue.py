@@ -21,6 +21,7 @@ from ..storage.records import (
     JobError,
     JobStatus,
     QueueCounts,
+    QueueFigures,
     QueueView,
     Snapshot,
     StoredFile,
@@ -78,6 +79,7 @@ class LocalQueue:
         self._sent_timers: dict[str, asyncio.TimerHandle] = {}  # by job
         self._sent_saves: set[asyncio.Task[None]] = set()
         self._claims_held = False
+        self._closed = False
 
     async def open(self) -> None:
         """Load the jobs that the last process left unfinished."""
@@ -91,6 +93,7 @@ class LocalQueue:
 
     def close(self) -> None:
         """End the followers. Call it before the store is closed."""
+        self._closed = True
         for timer in self._sent_timers.values():
             timer.cancel()
         for task in self._sent_saves:
@@ -293,6 +296,15 @@ class LocalQueue:
     async def counts(self) -> QueueCounts:
         return self._unfinished.counts()
 
+    def figures(self) -> QueueFigures:
+        return self._unfinished.figures()
+
+    def is_running(self) -> bool:
+        return not self._closed
+
+    def on_end(self, listener: Callable[[Job], None]) -> None:
+        self._unfinished.end_listeners.append(listener)
+
     async def snapshot(self, job_id: str, user_id: str) -> Snapshot | None:
         if self._unfinished.of_user(job_id, user_id):
             self._unfinished.put_position(job_id)
@@ -475,6 +487,7 @@ class LocalQueue:
         jobs.servers.forget(job.id)
         self._withdrawals.close(job.id, withdrawn=False)
         jobs.finished_counts[job.user_id] += 1
+        jobs.ended(job)
         jobs.updates.put(queue_rules.end_snapshot(job, items, jobs.updates.get(job.id)))
         jobs.put_positions()
 
@@ -490,6 +503,7 @@ class LocalQueue:
                 job = fast_replace(job, status=JobStatus.UNFETCHED, error=JobError.of(error))
             self._unsaved[job.id] = job
             jobs.remove(job.id)
+            jobs.ended(job)
             jobs.finished_counts[job.user_id] += 1
             jobs.updates.put(last_snapshot(job))
             jobs.put_positions()

@@ -148,6 +148,10 @@ class ServerPool:
         offer = self._offers.get(worker)
         return offer is not None and not offer.online
 
+    def online(self) -> dict[str, bool]:
+        """Return of each worker whether its server gets jobs."""
+        return {name: offer is not None and offer.online for name, offer in self._offers.items()}
+
     def has_alternative(self, worker: str, job: Job) -> bool:
         """Whether another server is online and can run the job."""
         needs = self._needs_of(job)

@@ -20,7 +20,16 @@ from ..protocol.durations import NodeDurations
 from ..protocol.outputs import Outputs
 from ..protocol.progress import Phase, Progress
 from ..storage.job_store import JobStore
-from ..storage.records import Job, JobError, JobStatus, QueueCounts, QueueView, Snapshot, StoredFile
+from ..storage.records import (
+    Job,
+    JobError,
+    JobStatus,
+    QueueCounts,
+    QueueFigures,
+    QueueView,
+    Snapshot,
+    StoredFile,
+)
 from .placement import JobEstimate, ServerOffer
 
 ReturnReason = Literal["unheard", "refused", "unreachable", "lost", "died", "withdrawn"]
@@ -136,6 +145,18 @@ class JobQueue(Protocol):
 
     async def counts(self) -> QueueCounts:
         """Count the unfinished jobs of all users."""
+
+    def figures(self) -> QueueFigures:
+        """Return the figures of the queue, as far as this process knows it."""
+
+    def is_running(self) -> bool:
+        """Whether the queue is open, and knows what other processes have changed lately."""
+
+    def on_end(self, listener: Callable[[Job], None]) -> None:
+        """Call ``listener`` with each job whose end this process stores. It must not raise.
+
+        Of all processes, one stores the end of a job.
+        """
 
     async def snapshot(self, job_id: str, user_id: str) -> Snapshot | None:
         """Return the current snapshot of a job, or None if the user has no such job."""

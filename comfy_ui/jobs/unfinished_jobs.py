@@ -11,7 +11,15 @@ from typing import Any, Final
 
 from ..protocol._replace import fast_replace
 from ..protocol.durations import NodeDurations
-from ..storage.records import EVERYONE, Job, JobStatus, QueueCounts, QueueView, Snapshot
+from ..storage.records import (
+    EVERYONE,
+    Job,
+    JobStatus,
+    QueueCounts,
+    QueueFigures,
+    QueueView,
+    Snapshot,
+)
 from .fair_queue import FairQueueClock, fair_order
 from .placement import JobEstimate, ServerPool, remaining_s
 from .queue import Handover, JobReport
@@ -54,6 +62,7 @@ class UnfinishedJobs:
         self.adding: dict[str, Job] = {}  # new jobs that are being stored
         self.finished_counts: Counter[str] = Counter()  # by user, since the start
         self.previous_servers: dict[str, str | None] = {}  # of inherited jobs, by job id
+        self.end_listeners: list[Callable[[Job], None]] = []
         self._unclaimed: dict[str, None] = {}  # jobs that do not wait and have no worker yet
         self._positions: tuple[object, object, dict[str, QueuePosition]] = (None, None, {})
         self._positions_at = 0.0
@@ -101,6 +110,24 @@ class UnfinishedJobs:
         snapshots = [self.updates.get(job.id) or first_snapshot(job) for job in self.index.claimed]
         running = sum(map(is_running, snapshots))
         return QueueCounts(running, len(self.index) - running)
+
+    def figures(self) -> QueueFigures:
+        """Return the figures of the queue."""
+        jobs: Counter[tuple[str, str]] = Counter()
+        oldest_at = now = self.now()
+        for job in self.index.values():
+            state = job.status.value
+            if job.status is JobStatus.WAITING:
+                oldest_at = min(oldest_at, job.created_at)
+            elif job.status in _AT_SERVER and job.started_at is not None:
+                state = "running"
+            jobs[state, job.server or ""] += 1
+        return QueueFigures(jobs, now - oldest_at, self.servers.online())
+
+    def ended(self, job: Job) -> None:
+        """Tell those who listen that this process has stored the end of a job."""
+        for listener in self.end_listeners:
+            listener(job)
 
     def view(self, user_id: str, jobs: Iterable[Job]) -> QueueView:
         """Return the queue as a user sees it, whose jobs are ``jobs``."""

@@ -108,6 +108,14 @@ class LibraryService:
             raise StorageError(f"The folder {self._folder} cannot be used: {error}.") from error
         self._loading = asyncio.ensure_future(self.file_thread.run(load_formats))
 
+    async def check_files(self) -> None:
+        """Check that results can be stored. In a thread of its own: the other one may be busy.
+
+        Raises:
+            OSError: the folder cannot be written to.
+        """
+        await asyncio.to_thread(self.files.check)
+
     async def aclose(self) -> None:
         """End the file thread. May be called twice."""
         await self.file_thread.close()

@@ -60,6 +60,16 @@ class FileStore:
         for name in ("incoming", "files", "thumbs"):
             (self.folder / name).mkdir(parents=True, exist_ok=True)
 
+    def check(self) -> None:
+        """Write a file and delete it.
+
+        Raises:
+            OSError: the folder cannot be written to.
+        """
+        path = self.incoming()
+        path.write_bytes(b"-")
+        path.unlink()
+
     def incoming(self) -> Path:
         """Return a new path for a download."""
         return self._incoming / uuid.uuid4().hex

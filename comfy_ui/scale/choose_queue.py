@@ -47,7 +47,10 @@ def choose_queue(settings: Settings) -> QueueChoice:
 
     # The stores have a connection of their own, with the lock of the only app.
     database = PostgresDatabase(
-        settings.database.get_secret_value(), exclusive=False, connections=_CONNECTIONS
+        settings.database.get_secret_value(),
+        exclusive=False,
+        connections=_CONNECTIONS,
+        name="queue",
     )
 
     @asynccontextmanager

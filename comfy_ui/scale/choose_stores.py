@@ -51,7 +51,7 @@ async def _open_postgres_stores(url: str, wait_s: float, folder: Path) -> AsyncI
                 hint="Copy its jobs and results there: comfy-ui db import. Or choose another"
                 " folder with --data-dir.",
             )
-        database = PostgresDatabase(url, exclusive=True, wait_s=wait_s)
+        database = PostgresDatabase(url, exclusive=True, wait_s=wait_s, name="stores")
         await database.open()
         try:
             yield Stores(

@@ -13,6 +13,8 @@ from psycopg.rows import DictRow, dict_row
 from psycopg_pool import AsyncConnectionPool, PoolClosed, PoolTimeout
 
 from ..errors import StorageError, ValidationError
+from ..storage.job_store import StoreProblem
+from .open_pools import pool_closed, pool_opened
 from .postgres_migrations import reason_of, require_schema
 
 R = TypeVar("R")
@@ -45,11 +47,17 @@ class PostgresDatabase:
     ``url``: a ``postgresql://`` address, with its password. ``exclusive``: no other app may use
     the database. The app then has one connection, whose session holds a lock, so that no
     transaction of it can run after another app has got the lock. ``wait_s``: how long a call waits
-    for a connection, for instance while the server restarts.
+    for a connection, for instance while the server restarts. ``name``: of the pool, in the metrics.
     """
 
     def __init__(
-        self, url: str, *, exclusive: bool, connections: int = 8, wait_s: float = 10.0
+        self,
+        url: str,
+        *,
+        exclusive: bool,
+        connections: int = 8,
+        wait_s: float = 10.0,
+        name: str = "comfy-ui",
     ) -> None:
         self.url = url
         self._exclusive = exclusive
@@ -65,7 +73,7 @@ class PostgresDatabase:
             configure=self._configure,
             timeout=wait_s,
             reconnect_timeout=_RECONNECT_S,
-            name="comfy-ui",
+            name=name,
         )
 
     async def open(self) -> None:
@@ -88,6 +96,7 @@ class PostgresDatabase:
             ) from error
         try:
             await self._pool.open(wait=True, timeout=_OPEN_S)
+            pool_opened(self._pool.name, self._pool.get_stats)
         except PoolTimeout as error:
             await self.close()
             raise self._unavailable(error) from error
@@ -97,6 +106,7 @@ class PostgresDatabase:
 
     async def close(self) -> None:
         """Close the connections. May be called twice."""
+        pool_closed(self._pool.name)
         await self._pool.close()
 
     async def run(self, call: Callable[[Cursor], Awaitable[R]]) -> R:
@@ -152,6 +162,13 @@ class PostgresDatabase:
 
         return await self.run(write)
 
+    async def problem(self) -> StoreProblem | None:
+        """Return why the database cannot be used now, or None. Waits as :meth:`run`."""
+        try:
+            return await self.run(lambda cursor: _schema_problem(cursor.connection))
+        except StorageError:
+            return "database"
+
     def _unavailable(self, error: psycopg.Error) -> StorageError:
         return self._refusal or StorageError(
             f"The database does not answer: {reason_of(error)}",
@@ -187,6 +204,15 @@ class PostgresDatabase:
             self._refusal = error
             raise
         self._refusal = None
+
+
+async def _schema_problem(connection: psycopg.AsyncConnection[Any]) -> StoreProblem | None:
+    try:
+        await require_schema(connection)
+    except StorageError as error:
+        logger.warning("%s", error)
+        return "schema"
+    return None
 
 
 def _raise_if_cancelled() -> None:

@@ -8,6 +8,7 @@ from typing import Final
 
 from ..protocol._replace import fast_replace
 from ..protocol.durations import Measurement, ShapeKey
+from ..storage.job_store import StoreProblem
 from ..storage.records import ACTIVE, Grid, Job, JobGroup, JobStatus, LibraryItem, StoredFile
 from ..storage.tables import durations_table, grids_table, items_table, jobs_table
 from .postgres_database import Cursor, PostgresDatabase
@@ -77,6 +78,9 @@ class PostgresJobStore:
             "SELECT * FROM jobs WHERE status = ANY(%s) ORDER BY created_at", (_UNFINISHED,)
         )
         return [jobs_table.job_of(row) for row in rows]
+
+    async def problem(self) -> StoreProblem | None:
+        return await self._database.problem()
 
     async def fair_queue_tags(self) -> tuple[float, dict[str, float]]:
         async def read(cursor: Cursor) -> tuple[float, dict[str, float]]:

@@ -27,6 +27,7 @@ from .postgres_job_store import PostgresJobStore
 from .postgres_library_store import PostgresLibraryStore
 from .shared_queue.postgres_job_queue import PostgresJobQueue
 from .shared_queue.worker_lease import WorkerLease
+from .worker_monitoring import worker_status
 from .worker_status import save_status
 
 logger = logging.getLogger(__name__)
@@ -78,7 +79,10 @@ async def run_worker(
     limit = None if settings.storage_gb is None else int(settings.storage_gb * 1e9)
     async with AsyncExitStack() as stack:
         database = PostgresDatabase(
-            settings.database.get_secret_value(), exclusive=False, connections=_CONNECTIONS
+            settings.database.get_secret_value(),
+            exclusive=False,
+            connections=_CONNECTIONS,
+            name="worker",
         )
         await database.open()
         stack.push_async_callback(database.close)
@@ -117,8 +121,12 @@ async def run_worker(
             asyncio.create_task(learned_durations.keep_saving(store, durations), name="durations"),
         ]
         logger.info("The worker %s runs jobs on %s.", server.name, server)
+        status = worker_status(
+            settings, database=database, queue=queue, lease=lease, server=server, tasks=tasks
+        )
         try:
-            await _until_stopped(queue, lease, tasks[0], stop, drain_s)
+            async with status:
+                await _until_stopped(queue, lease, tasks[0], stop, drain_s)
         finally:
             for task in tasks:
                 task.cancel()

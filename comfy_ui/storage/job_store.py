@@ -9,10 +9,13 @@ queue, ``tests/jobs/test_queue_contract.py``.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Protocol
+from typing import Literal, Protocol, TypeAlias
 
 from ..protocol.durations import Measurement, ShapeKey
 from .records import Grid, Job, JobGroup, LibraryItem, StoredFile
+
+StoreProblem: TypeAlias = Literal["database", "schema"]
+"""Why a store cannot be used: it does not answer, or an upgrade is missing or too new."""
 
 
 class JobStore(Protocol):
@@ -20,6 +23,9 @@ class JobStore(Protocol):
 
     Every method raises StorageError if the store fails; nothing has changed then.
     """
+
+    async def problem(self) -> StoreProblem | None:
+        """Return why the store cannot be used now, or None. Never raises StorageError."""
 
     # Jobs of users
 

@@ -449,6 +449,19 @@ class QueueCounts(NamedTuple):
     waiting: int
 
 
+class QueueFigures(NamedTuple):
+    """The unfinished jobs of all users, for metrics.
+
+    ``jobs`` counts them by state and server: waiting (no server), claimed, sent, running, fetching.
+    ``oldest_s`` is the age of the waiting job that was submitted first, or 0. ``servers`` says of
+    each server whether it gets jobs.
+    """
+
+    jobs: Mapping[tuple[str, str], int]
+    oldest_s: float
+    servers: Mapping[str, bool]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerStatus:
     """The status of a ComfyUI server; ``error`` says why it is offline.

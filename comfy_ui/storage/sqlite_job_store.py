@@ -6,9 +6,11 @@ import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+from ..errors import StorageError
 from ..protocol._replace import fast_replace
 from ..protocol.durations import Measurement, ShapeKey
 from .database import Database
+from .job_store import StoreProblem
 from .records import Grid, Job, JobGroup, LibraryItem, StoredFile
 from .tables import (
     copies_table,
@@ -46,6 +48,13 @@ class SqliteJobStore:
 
     async def recent(self, user_id: str, limit: int, *, folded: bool = False) -> list[Job]:
         return await self._database.run(jobs_table.recent, user_id, limit, folded=folded)
+
+    async def problem(self) -> StoreProblem | None:
+        try:
+            await self._database.run(lambda connection: connection.execute("SELECT 1 FROM jobs"))
+        except StorageError:
+            return "database"
+        return None
 
     async def unfinished(self) -> list[Job]:
         return await self._database.run(jobs_table.unfinished)

@@ -36,9 +36,12 @@ from .http.handlers import not_understood
 from .http.login_page import LoginRoute
 from .http.middleware import AccessMiddleware
 from .http.proxy_headers import ReverseProxyMiddleware, own_path_problem, trusted_proxies
+from .http.request_slots import RequestSlots
 from .http.response_cache import FileCache, PageCache
 from .http.same_site import SameSiteMiddleware
 from .openai.cors import CorsMiddleware
+from .operations.app_status import AppStatus
+from .operations.status_routes import STATUS_PATHS
 from .page import Page
 from .process_memory import set_apart
 from .server_choice import choose
@@ -89,7 +92,10 @@ def launch(settings: Settings, *, block: bool = True) -> Any:
     services.connection.start_engine()
     page = Page(PageContext.create(services, access, share), hub_login=provider is not None)
     blocks = page.build()
+    slots = RequestSlots()
+    status = AppStatus(services, slots)
     routes = [
+        *status.routes(),
         *(oauth.routes(provider) if provider else ()),
         *([LoginRoute()] if accounts else ()),
         *page.routes(),
@@ -98,8 +104,9 @@ def launch(settings: Settings, *, block: bool = True) -> Any:
         AccessMiddleware,
         access=access,
         ours=routes,
-        open_paths=[ALIVE_PATH, INVITATION_PATH],
+        open_paths=[ALIVE_PATH, INVITATION_PATH, *STATUS_PATHS],
         ready=services.connection.wait_ready,
+        slots=slots,
     )
     failed: list[ComfyHeadlessError] = []
     ended = threading.Event()
@@ -129,7 +136,7 @@ def launch(settings: Settings, *, block: bool = True) -> Any:
         if share:
             work.append(asyncio.create_task(share.run(), name="public link"))
         try:
-            async with page.running():
+            async with page.running(), status.running():
                 yield
         finally:
             for task in work:

@@ -21,7 +21,7 @@ from ..models.model_folders import ModelFolders, find_model_folders
 from ..scale.choose_queue import choose_queue
 from ..scale.choose_stores import choose_stores
 from ..settings import Settings
-from ..storage.records import ServerStatus, Snapshot
+from ..storage.records import Job, ServerStatus, Snapshot
 from ..storage.uncancellable import uncancellable
 from ..workflow.presets.preset_store import list_presets
 from .auth.access import AccessMode, mode_of
@@ -70,6 +70,8 @@ class ServerConnection:
         self.choice = choice
         self.model_folders = ModelFolders()
         self.imports = ImportTask()
+        self.end_listeners: list[Callable[[Job], None]] = []
+        """Called with each job whose end this process stores, across reconnects."""
         self._settings = settings
         self.storage_limits = StorageLimits(settings)
         self._saved_workflows = saved_workflows
@@ -296,6 +298,8 @@ class ServerConnection:
                 external_workers=queue.external_workers,
             )
         )
+        for listener in self.end_listeners:
+            self.jobs.on_end(listener)
         # In a thread: parsing some forty presets takes a second the first time.
         presets = await asyncio.to_thread(list_presets, folders=own)
         self.catalog = PresetCatalog(

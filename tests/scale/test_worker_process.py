@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import re
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import httpx
 import pytest
+from pydantic import SecretStr
 
 from comfy_ui.client import ComfyWSClient
 from comfy_ui.errors import StorageError, ValidationError
@@ -109,6 +113,34 @@ async def test_run_worker_beside_another_of_the_same_server_is_refused(
         assert (await end_of(jobs, await submit_sleepy(jobs, nonce=1))).phase is Phase.SUCCEEDED
         with pytest.raises(StorageError, match="Another worker"):
             await run_worker(settings, client, drain_s=0.0, stop=asyncio.Event())
+
+
+async def test_run_worker_answers_for_its_status_and_counts_its_jobs(
+    settings: Settings, client: ComfyWSClient
+) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{probe.getsockname()[1]}"
+    token = "a-token-of-the-operator"
+    settings = settings.model_copy(
+        update={"worker_status": address, "metrics_token": SecretStr(token)}
+    )
+    async with (
+        _app(settings, client) as jobs,
+        _worker(settings, client),
+        httpx.AsyncClient(base_url=f"http://{address}") as http,
+    ):
+        assert (await end_of(jobs, await submit_sleepy(jobs, nonce=1))).phase is Phase.SUCCEEDED
+        assert (await http.get("/healthz")).json() == {"status": "ok"}
+        assert (await http.get("/readyz")).json() == {"status": "ready"}
+        assert (await http.get("/metrics")).status_code == 401
+        text = (await http.get("/metrics", headers={"Authorization": f"Bearer {token}"})).text
+        assert re.search(r'jobs_ended_total\{outcome="succeeded",.*\} 1.0', text)
+        assert re.search(r'database_connections\{pool="worker",state="open"\} [1-9]', text)
+        assert jobs.is_running()
+        figures = jobs.figures()
+        assert (dict(figures.jobs), [*figures.servers.values()]) == ({}, [True])
+        assert await jobs.database_problem() is None
 
 
 async def test_server_of_tells_local_addresses_of_two_hosts_apart(client: ComfyWSClient) -> None:

@@ -22,6 +22,7 @@ CANARIES = {
     "COMFY_UI_API_KEY_COMFY_ORG": "canary-of-the-comfy-account",
     "OPENAI_API_KEY": "sk-canary-of-the-model-key",
     "HF_TOKEN": "hf_canaryOfTheHubToken",
+    "COMFY_UI_METRICS_TOKEN": "canary-of-the-metrics",
     "COMFY_UI_AUTH": "anna:canary-of-the-login",
 }
 URL_SECRET = "canary-in-the-address"
@@ -88,6 +89,7 @@ def test_settings_every_secret_field_has_a_canary() -> None:
         "hf_token",
         "auth",
         "database",
+        "metrics_token",
     }
 
 

@@ -8,6 +8,7 @@ from itertools import count
 from pathlib import Path
 
 from comfy_ui.protocol.durations import Measurement, ShapeKey
+from comfy_ui.storage.job_store import StoreProblem
 from comfy_ui.storage.records import (
     ACTIVE,
     Grid,
@@ -34,6 +35,9 @@ class MemoryJobStore:
         self._paused: frozenset[str] = frozenset()
         self._paused_groups: frozenset[str] = frozenset()
         self._durations: dict[str, dict[ShapeKey, tuple[Measurement, ...]]] = {}
+
+    async def problem(self) -> StoreProblem | None:
+        return None
 
     async def get(self, job_id: str, user_id: str) -> Job | None:
         job = self._jobs.get(job_id)

@@ -29,6 +29,7 @@ from ...storage.records import (
     Job,
     JobStatus,
     QueueCounts,
+    QueueFigures,
     QueueView,
     Snapshot,
     StoredFile,
@@ -63,6 +64,7 @@ _RETRY_S: Final = 1.0
 _HEARTBEAT_S: Final = 8.0
 _HOLD_S: Final = 15.0  # longer than a worker may take to return a job
 _DURATIONS_S: Final = 60.0
+_STALE_S: Final = 20.0  # several polls have failed
 _CLEAN_S: Final = 600.0  # how long removed jobs are known
 
 _LOCK_ORDER: Final = "SELECT FROM queue_clock FOR UPDATE"
@@ -141,6 +143,7 @@ class PostgresJobQueue:
         self._closed = False
         self._reload = False
         self._read_at = 0.0
+        self._current_at = 0.0  # monotonic: when the changes of others were read last
         self._tasks: list[asyncio.Task[None]] = []
         self._unsaved = self._mirror.unsaved
         self._progress = ProgressWriter()
@@ -250,11 +253,13 @@ class PostgresJobQueue:
         self._read_at = time.time()
         async with self._lock:
             self._mirror.apply(await self._database.run(self._mirror.read))
+            self._current_at = time.monotonic()
 
     async def _load(self) -> None:
         self._read_at = time.time()
         async with self._lock:
             self._mirror.apply(await self._database.run(self._mirror.load))
+            self._current_at = time.monotonic()
 
     async def _change(self, decide: Callable[[Cursor], Awaitable[R]]) -> R:
         """Run ``decide`` in a transaction that alone changes the order, on an exact copy."""
@@ -360,30 +365,35 @@ class PostgresJobQueue:
     async def cancel(self, job_id: str, user_id: str) -> bool:
         jobs = self._unfinished
 
-        async def decide(cursor: Cursor) -> bool:
+        async def decide(cursor: Cursor) -> Job | None:
             job = jobs.of_user(job_id, user_id)
             if job is None:
-                return False
+                return None
             if job.status is JobStatus.WAITING:
-                await self._end_without_worker(cursor, job)
+                job = await self._end_without_worker(cursor, job)
             else:
                 await cursor.execute(
                     "UPDATE jobs SET cancel_requested = true WHERE id = %s", (job_id,)
                 )
                 await self._notify(cursor, WORK, worker=job.server or "")
             await self._notify(cursor, JOBS)
-            return True
+            return job
 
-        found = await self._change(decide)
-        if found:
-            self._wake_workers()
-        return found
+        job = await self._change(decide)
+        if job is None:
+            return False
+        if not job.status.active:
+            jobs.ended(job)
+        self._wake_workers()
+        return True
 
-    async def _end_without_worker(self, cursor: Cursor, job: Job) -> None:
+    async def _end_without_worker(self, cursor: Cursor, job: Job) -> Job:
+        ended = fast_replace(job, status=JobStatus.CANCELLED, finished_at=self._unfinished.now())
         await cursor.execute(
             "UPDATE jobs SET status = 'cancelled', finished_at = %s, token = 0 WHERE id = %s",
-            (self._unfinished.now(), job.id),
+            (ended.finished_at, job.id),
         )
+        return ended
 
     @uncancellable
     async def reorder(self, job_ids: Collection[str], user_id: str, *, before: str | None) -> bool:
@@ -469,6 +479,16 @@ class PostgresJobQueue:
 
     async def counts(self) -> QueueCounts:
         return self._unfinished.counts()
+
+    def figures(self) -> QueueFigures:
+        return self._unfinished.figures()
+
+    def is_running(self) -> bool:
+        is_current = time.monotonic() - self._current_at < _STALE_S
+        return not self._closed and is_current and not any(task.done() for task in self._tasks)
+
+    def on_end(self, listener: Callable[[Job], None]) -> None:
+        self._unfinished.end_listeners.append(listener)
 
     async def snapshot(self, job_id: str, user_id: str) -> Snapshot | None:
         if self._unfinished.of_user(job_id, user_id):
@@ -675,7 +695,8 @@ class PostgresJobQueue:
     async def take_over(self) -> None:
         """Move the jobs of silent workers, and forget those that are gone."""
         if self._mirror.abandoned():
-            await self._change(self._move_abandoned)
+            for job in await self._change(self._move_abandoned):
+                self._unfinished.ended(job)
         await self._database.execute(
             "DELETE FROM workers WHERE seen_at < extract(epoch FROM clock_timestamp()) - %s",
             (FORGET_S,),
@@ -685,14 +706,17 @@ class PostgresJobQueue:
             (_CLEAN_S,),
         )
 
-    async def _move_abandoned(self, cursor: Cursor) -> None:
+    async def _move_abandoned(self, cursor: Cursor) -> list[Job]:
+        """Move the jobs of silent workers; return those that end instead."""
+        ended = []
         for job in self._mirror.abandoned():
             if job.cancel_requested:
                 await cursor.execute(_ADD_COPY, (job.prompt_id, job.id, job.server, True))
-                await self._end_without_worker(cursor, job)
+                ended.append(await self._end_without_worker(cursor, job))
                 await self._notify(cursor, JOBS)
             elif await self._return(cursor, job, "unreachable"):
                 logger.warning("Job %s waits again: its worker is silent.", job.id)
+        return ended
 
     async def withdrawals(self, worker: str) -> frozenset[str]:
         if not self._mirror.withdrawing:
@@ -744,20 +768,22 @@ class PostgresJobQueue:
         job = fast_replace(job, finished_at=self._unfinished.now())
         self._progress.forget(job.id)
 
-        async def write(cursor: Cursor) -> Changes:
+        async def write(cursor: Cursor) -> tuple[Changes, bool]:
             await lock_items(cursor, job.user_id)
-            if await self._save_report(cursor, worker, job):
+            if is_ours := await self._save_report(cursor, worker, job):
                 await insert_newest(cursor, job, files)
                 await cursor.execute("DELETE FROM job_progress WHERE job_id = %s", (job.id,))
                 await self._notify(cursor, JOBS)
-            return await self._mirror.read(cursor)
+            return await self._mirror.read(cursor), is_ours
 
         while True:
             try:
                 async with self._lock:
-                    changes = await self._database.run(write)
+                    changes, is_ours = await self._database.run(write)
                     self._unsaved.pop(job.id, None)
                     self._mirror.apply(changes)
+                if is_ours:
+                    self._unfinished.ended(job)
             except StorageError as error:
                 logger.warning("The end of job %s cannot be stored yet: %s", job.id, error)
                 await asyncio.sleep(_RETRY_S)

@@ -97,6 +97,7 @@ class AccessMiddleware:
         ours: routes that were added to Gradio's; each checks ``access`` itself.
         open_paths: those of them that need no login.
         ready: awaited before a request that needs a login continues.
+        slots: the requests in progress.
         now: a monotonic clock, in seconds.
     """
 
@@ -108,6 +109,7 @@ class AccessMiddleware:
         ours: Iterable[BaseRoute] = (),
         open_paths: Iterable[str] = (),
         ready: Callable[[], Awaitable[None]] | None = None,
+        slots: RequestSlots | None = None,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
         self._app = app
@@ -119,7 +121,7 @@ class AccessMiddleware:
         self._open_paths = frozenset(open_paths)
         self._shields = shields(framed=access.mode is AccessMode.SPACE)
         self._tokens: dict[str, str] = {}
-        self._slots = RequestSlots()
+        self._slots = RequestSlots() if slots is None else slots
         self._key_requests = KeyRequests()
         self._now = now
         self._refusals = RefusalLog(logger)
@@ -203,7 +205,8 @@ class AccessMiddleware:
         return None
 
     async def _run(self, scope: Message, receive: Any, reply: Any) -> None:
-        if self._ready is not None and door(scope["path"]) is not Role.ANONYMOUS:
+        is_open = scope["path"] in self._open_paths or door(scope["path"]) is Role.ANONYMOUS
+        if self._ready is not None and not is_open:
             await self._ready()
         if scope["path"].rstrip("/") == "/logout":
             # By default Gradio ends every session of that name, and guests share theirs.

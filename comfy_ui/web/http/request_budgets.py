@@ -265,6 +265,10 @@ BUDGETS: Final = (
     ),
     _upload("/v1/images/edits", 64, per_caller=32, work=_ENCODING, answer_bytes=_IMAGES),
     _get("/alive", per_caller=4),
+    # Operation
+    _get("/healthz", per_caller=4, total=16),
+    _get("/readyz", per_caller=4, total=16),
+    _get("/metrics", per_caller=2, total=8),
 )
 """All budgets. An exact path wins over a folder, a longer folder over a shorter one."""
 

@@ -13,6 +13,7 @@ from .request_budgets import RequestBudget
 __all__ = ["RequestSlots", "TooManyRequestsError"]
 
 _LONGEST_WAIT_S: Final = 30.0
+_ALL: Final = "all"
 _MAX_WAITING: Final = 256  # of one caller
 _MAX_WAITING_TOGETHER: Final = 2048
 
@@ -88,6 +89,11 @@ class RequestSlots:
         """The number of counters in use."""
         return len(self._slots)
 
+    def in_progress(self, method: str, path: str) -> int:
+        """The number of requests of the budget with that path that hold a slot."""
+        slots = self._slots.get((method, path, _ALL))
+        return slots.used if slots else 0
+
     @asynccontextmanager
     async def of_caller(
         self, budget: RequestBudget, caller: str, address: str
@@ -112,7 +118,7 @@ class RequestSlots:
         Raises:
             TooManyRequestsError: no slot is free, and none became free in time.
         """
-        async with self._slot(budget, "all", budget.total, caller):
+        async with self._slot(budget, _ALL, budget.total, caller):
             yield
 
     @asynccontextmanager
