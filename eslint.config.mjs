@@ -15,6 +15,8 @@ export default [
       "no-implicit-globals": "error", // all scripts share the page's global scope
       "no-implied-eval": "error",
       "no-new-func": "error",
+      // An event handler that returns false cancels the event: a key is not typed, a box not checked.
+      "no-restricted-syntax": ["error", { selector: "AssignmentExpression[left.property.name=/^on[a-z]+$/] > ArrowFunctionExpression > LogicalExpression", message: "Return nothing: use void or braces." }],
       "no-self-compare": "error",
       "no-shadow": "error",
       "no-template-curly-in-string": "error",

@@ -342,7 +342,7 @@ window.comfy = /** @type {ComfyPage} */ (/** @type {unknown} */ ((() => {
     const close = make("button", { className: "tool close", type: "button", ariaLabel: "Close", innerHTML: "&times;" });
     const box = make("dialog", { id, ariaLabel: label }, close, ...children);
     close.onclick = () => box.close();
-    box.onclick = (event) => event.target === box && box.close();
+    box.onclick = (event) => void (event.target === box && box.close()); // false would keep checkboxes and links from working
     box.onclose = () => {
       const shownToast = $("#toast", box);
       if (shownToast) ($(".gradio-container") ?? document.body).append(shownToast);

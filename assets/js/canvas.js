@@ -516,7 +516,7 @@
     } });
     const reset = make("button", { type: "button", className: "act", textContent: "Reset", onclick: () => (setSides({ left: 0, top: 0, right: 0, bottom: 0 }), fit()) });
     const wanted = make("input", { type: "text", placeholder: "What to select, or click on it", ariaLabel: "What to select", maxLength: 200 });
-    wanted.onkeydown = (/** @type {KeyboardEvent} */ event) => event.key === "Enter" && (event.preventDefault(), select({ text: wanted.value }));
+    wanted.onkeydown = (/** @type {KeyboardEvent} */ event) => void (event.key === "Enter" && (event.preventDefault(), select({ text: wanted.value })));
     const selectButton = make("button", { type: "button", className: "act", onclick: () => select({ text: wanted.value }) });
     const asking = make("div", { className: "canvas-tools canvas-select" }, wanted, selectButton);
     const painting = make("div", { className: "canvas-tools painting-tools" },

@@ -93,7 +93,7 @@
         await load();
         if (!on) window.comfy.library?.reload(); // the list may be of those that have it
       };
-      input.onkeydown = (event) => event.key === "Enter" && begin(true);
+      input.onkeydown = (event) => void (event.key === "Enter" && begin(true));
       const act = (label, on, strong) => make("button", { type: "button", className: `act ${strong}`, textContent: label, onclick: () => begin(on) });
       return make("div", { className: "labeling" }, make("label", {}, make("span", { textContent: text }), input), make("div", { className: "acts" }, act("Add", true, "strong"), act("Remove", false, "")));
     };
@@ -118,7 +118,7 @@
       select.dispatchEvent(new Event("input", { bubbles: true }));
     };
     const done = () => input.value.trim() && rename(input.value.trim());
-    input.onkeydown = (event) => event.key === "Enter" && done();
+    input.onkeydown = (event) => void (event.key === "Enter" && done());
     const box = dialog(
       "rename-collection", "Rename the collection",
       make("h2", { textContent: "Rename the collection" }),

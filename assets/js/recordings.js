@@ -124,7 +124,7 @@
       [from, x] = [Number(at.value), event.clientX];
       views.setPointerCapture(event.pointerId);
     };
-    views.onpointermove = (/** @type {PointerEvent} */ event) => event.buttons && show(from + ((event.clientX - x) / views.clientWidth) * VIEWS);
+    views.onpointermove = (/** @type {PointerEvent} */ event) => void (event.buttons && show(from + ((event.clientX - x) / views.clientWidth) * VIEWS));
     const start = performance.now();
     const turn = (/** @type {number} */ now) => {
       if (!turning || !box.isConnected) return;

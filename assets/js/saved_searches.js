@@ -53,7 +53,7 @@
       box.close();
       show(found);
     };
-    input.onkeydown = (event) => event.key === "Enter" && done();
+    input.onkeydown = (event) => void (event.key === "Enter" && done());
     const box = dialog(
       "save-search", "Save the search",
       make("h2", { textContent: "Save the search" }),
