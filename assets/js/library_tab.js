@@ -209,7 +209,7 @@
     if (select.selectedIndex < 0) select.value = "";
   }
 
-  // ---- what is kept, and folders that are brought in -----------------------------------------
+  // ---- what is kept --------------------------------------------------------------------------
 
   async function kept() {
     const answer = await fetch("library/space").catch(() => null);
@@ -218,53 +218,10 @@
     $(".library .kept").textContent = text;
     $("[data-do=import-folder]", root()).hidden = !imports;
   }
-  /** The next poll of a running import. @type {ReturnType<typeof setTimeout> | undefined} */
-  let looking;
-  let importRan = false;
-  function importing(state) {
-    if (!state) return;
-    const button = $("[data-do=import-folder]", root());
-    $(".library .importing").textContent = state.running ? `${state.looked_at.toLocaleString()} of ${state.found.toLocaleString()} checked` : state.said;
-    $("span", button).textContent = state.running ? "Stop the import" : "Import a folder";
-    button.dataset.running = state.running ? "yes" : "";
-    clearTimeout(looking);
-    if (state.running) looking = setTimeout(lookAtImport, 700);
-    else if (state.said && importRan) reload().then(kept).then(presets);
-    importRan = state.running;
-  }
-  async function lookAtImport() {
-    if ($("[data-do=import-folder]", root()).hidden) return;
-    const answer = await fetch("library/import").catch(() => null);
-    if (answer?.ok) importing(await answer.json());
-  }
-  function importDialog() {
-    const input = make("input", { type: "text", name: "folder", ariaLabel: "Folder on this machine", placeholder: "ComfyUI/output", autocomplete: "off" });
-    const begin = async () => {
-      const state = await post("library/import", { folder: input.value });
-      if (!state) return;
-      importRan = true;
-      importing(state);
-      box.close();
-    };
-    const box = dialog(
-      "importing", "Import a folder",
-      make("h2", { textContent: "Import a folder" }),
-      make("p", { className: "quiet", textContent: "Adds its images, videos and audio files to the library, with the prompts and seeds stored in them. The files stay where they are." }),
-      make("label", {}, make("span", { textContent: "Folder on this machine" }), input),
-      make("div", { className: "acts" }, make("button", { type: "button", className: "act strong", textContent: "Import", onclick: begin })),
-    );
-    input.onkeydown = (event) => event.key === "Enter" && begin();
-    input.focus();
-  }
   window.comfy.actions["to-library"] = () => {
     $("#tabs button[role=tab][data-tab-id=library]")?.click();
     scrollTo({ top: 0 });
   };
-  window.comfy.actions["import-folder"] = async (button) => {
-    if (button.dataset.running) importing(await post("library/import/stop", {}));
-    else importDialog();
-  };
-
   // ---- selection -----------------------------------------------------------------------------
 
   const picked = () => $$(".library .tile.on");
@@ -503,7 +460,7 @@
     presets();
     window.comfy.loadLabels();
     window.comfy.loadSearches();
-    kept().then(lookAtImport);
+    kept().then(window.comfy.folderImport.look);
   });
   const end = new IntersectionObserver((entries) => entries.some((entry) => entry.isIntersecting) && loaded && more(), { rootMargin: "1000px" });
   window.comfy.onIsland((element) => {
@@ -519,5 +476,5 @@
   function find(text) {
     setFields({ text });
   }
-  window.comfy.library = { nearEnd, find, fields, setFields, reload, changed: () => root() && changed(), refresh: () => root()?.offsetParent && refresh() };
+  window.comfy.library = { nearEnd, find, fields, setFields, reload, changed: () => root() && changed(), imported: () => reload().then(kept).then(presets), refresh: () => root()?.offsetParent && refresh() };
 })();

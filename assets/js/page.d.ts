@@ -132,6 +132,8 @@ interface ComfyPage {
   loadLabels(): Promise<void>;
   /** Show the button that renames the collection of the search (labels.js). */
   chosenShown(): void;
+  /** The import of a folder (folder_import.js). */
+  folderImport: { look(): Promise<void> };
   /** Saved searches (saved_searches.js). */
   searchesMarked(): void;
   loadSearches(): Promise<void>;

@@ -4,21 +4,16 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import ValidationError
 from ..settings import Settings
-from .command_support import print_json, write
+from .command_support import print_json
 
 if TYPE_CHECKING:
     from ..library.folder_import import ImportProgress
-
-
-LAST_IMPORT = "last_import.json"
-"""The file in the data folder that names what the last import added, for ``--undo``."""
 
 
 def import_(arguments: argparse.Namespace, settings: Settings) -> int:
@@ -36,10 +31,8 @@ def import_(arguments: argparse.Namespace, settings: Settings) -> int:
 
     live = not arguments.quiet and sys.stderr.isatty()
     done = ImportProgress(folder=arguments.folder)
-    added: list[str] = []
 
-    def on_added(path: Path, stored: str) -> None:
-        added.append(stored)
+    def on_added(path: Path) -> None:
         if arguments.dry_run and not arguments.json:
             print(path)
 
@@ -69,8 +62,6 @@ def import_(arguments: argparse.Namespace, settings: Settings) -> int:
     finally:
         if live:
             print(file=sys.stderr)
-        if added and not arguments.dry_run:
-            write(settings.data_dir / LAST_IMPORT, json.dumps(added))
     if arguments.json:
         print_json(asdict(done))
     else:
@@ -88,20 +79,11 @@ def _undo(settings: Settings) -> int:
     from ..scale.choose_stores import choose_stores
     from ..storage.records import LOCAL_USER_ID
 
-    path = settings.data_dir / LAST_IMPORT
-    try:
-        added = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ValidationError(
-            "There is no import to undo.", hint="Only the last one can be undone, once."
-        ) from error
-
     async def work() -> list[int]:
         async with open_library(settings.data_dir, open_stores=choose_stores(settings)) as library:
-            return await library.delete_files(frozenset(added), LOCAL_USER_ID)
+            return await library.undo_import(LOCAL_USER_ID)
 
     removed = asyncio.run(work())
-    path.unlink()
     print(f"{len(removed)} removed. They can be restored in the Library for a week.")
     return 0
 

@@ -9,17 +9,19 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import json
 import logging
 import os
 import time
 import uuid
-from collections.abc import Callable, Container, Iterator
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Final, Literal, TypeAlias
+from typing import Any, Final, Literal, NamedTuple, TypeAlias
 
 from ..errors import StorageError, ValidationError
+from ..private_files import write_private
 from ..protocol.outputs import OutputFile, kind_of
 from ..storage.job_store import JobStore
 from ..storage.records import Job, JobStatus, StoredFile
@@ -33,7 +35,7 @@ logger = logging.getLogger(__name__)
 IMPORTED: Final = "imported"
 """The preset of results whose preset is not known."""
 
-_Outcome: TypeAlias = Literal["added", "known", "skipped"]
+_Outcome: TypeAlias = Literal["added", "known", "skipped", "failed"]
 
 _KINDS: Final = frozenset({"image", "video", "audio", "3d"})
 _NAMESPACE: Final = uuid.UUID("6f1b1f0e-5d0c-4b53-9b1e-0d6f5c9a7e21")
@@ -45,6 +47,8 @@ _MAX_PROMPT: Final = 20_000
 class ImportProgress:
     """Progress of an import: of ``found`` files, ``added`` are new, ``known`` were in the library
     before, ``skipped`` have no generation metadata, and ``failed`` could not be read.
+
+    ``added_kinds`` counts the new files by kind (image, video, audio, 3d).
     """
 
     folder: Path
@@ -53,11 +57,52 @@ class ImportProgress:
     known: int = 0
     skipped: int = 0
     failed: int = 0
+    added_bytes: int = 0
+    added_kinds: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def looked_at(self) -> int:
         """The number of files that were processed."""
         return self.added + self.known + self.skipped + self.failed
+
+    def with_outcome(self, outcome: _Outcome, kind: str, size_bytes: int) -> ImportProgress:
+        """The progress after one more file."""
+        after = replace(self, **{outcome: getattr(self, outcome) + 1})
+        if outcome != "added":
+            return after
+        kinds = {**self.added_kinds, kind: self.added_kinds.get(kind, 0) + 1}
+        return replace(after, added_bytes=self.added_bytes + size_bytes, added_kinds=kinds)
+
+
+class LastImport:
+    """What the last import added, in a file of the data folder, so that it can be undone once."""
+
+    def __init__(self, data_dir: Path) -> None:
+        self._path = data_dir / "last_import.json"
+
+    def paths(self) -> frozenset[str]:
+        """Return the paths of the added files, relative to the data folder."""
+        try:
+            return frozenset(map(str, json.loads(self._path.read_bytes())))
+        except (OSError, ValueError, TypeError):
+            return frozenset()
+
+    def save(self, paths: Sequence[str]) -> None:
+        """Replace what can be undone. A full disk costs the undo, not the import."""
+        try:
+            write_private(self._path, json.dumps(paths).encode())
+        except OSError as error:
+            logger.warning("The import cannot be undone later: %s", error)
+
+    def forget(self) -> None:
+        """Leave nothing to undo."""
+        self._path.unlink(missing_ok=True)
+
+
+class _FoundFile(NamedTuple):
+    path: Path
+    modified_at: float
+    size_bytes: int
 
 
 class FolderImporter:
@@ -101,15 +146,19 @@ class FolderImporter:
             ValidationError: there is no such folder, or it is the library's own.
             StorageError: the disk refuses; files that were imported before are kept.
         """
-        paths = await asyncio.to_thread(self._list_files, folder)
-        progress = ImportProgress(folder=folder, found=len(paths))
+        files = await asyncio.to_thread(self._list_files, folder)
+        progress = ImportProgress(folder=folder, found=len(files))
         on_progress(progress)
-        for path, made_at in paths:
+        counted: set[str] = (
+            set()
+        )  # by a dry run, which stores nothing that the next file could meet
+        for path, modified_at, size_bytes in files:
+            outcome: _Outcome
             try:
                 outcome, stored = await self._import_file(
                     path,
                     user_id,
-                    min(made_at, time.time()),
+                    min(modified_at, time.time()),
                     generated_only=generated_only,
                     dry_run=dry_run,
                 )
@@ -120,11 +169,14 @@ class FolderImporter:
                         hint="Free some disk space, then import again: it resumes from there.",
                     ) from error
                 logger.info("Not imported: %s: %s", path, error)
-                progress = replace(progress, failed=progress.failed + 1)
-            else:
-                if outcome == "added":
-                    on_added(path, stored)
-                progress = replace(progress, **{outcome: getattr(progress, outcome) + 1})
+                outcome, stored = "failed", str(path)
+            if dry_run and stored in counted:
+                outcome = "known"
+            if dry_run:
+                counted.add(stored)
+            if outcome == "added":
+                on_added(path, stored)
+            progress = progress.with_outcome(outcome, kind_of(path.name), size_bytes)
             on_progress(progress)
         return progress
 
@@ -144,7 +196,7 @@ class FolderImporter:
                 )
         return count
 
-    def _list_files(self, folder: Path) -> list[tuple[Path, float]]:
+    def _list_files(self, folder: Path) -> list[_FoundFile]:
         try:
             resolved = folder.expanduser().resolve()
             if not resolved.is_dir():
@@ -156,8 +208,8 @@ class FolderImporter:
             raise ValidationError(
                 "This is the library's own folder.", hint="Choose ComfyUI's output folder."
             )
-        files = [(path, at) for path, at in _files_below(resolved) if own not in path.parents]
-        return sorted(files, key=lambda pair: pair[1])
+        files = [file for file in _files_below(resolved) if own not in file.path.parents]
+        return sorted(files, key=lambda file: file.modified_at)
 
     async def _import_file(
         self, path: Path, user_id: str, made_at: float, *, generated_only: bool, dry_run: bool
@@ -165,11 +217,14 @@ class FolderImporter:
         """Import one file; return the outcome and the file's path in the library."""
         file = OutputFile(path.name, node="import", kind=kind_of(path.name))
         metadata = await asyncio.to_thread(_metadata, path)
-        if generated_only and not metadata:
-            return "skipped", ""
+        unwanted = generated_only and not metadata
         if dry_run:
-            held = await self._file_thread.run(self._files.holds, path, file)
-            return ("known" if held else "added"), ""
+            stored_path = await self._file_thread.run(self._files.path_of, path, file)
+            if await self._jobs.has_file(stored_path, user_id):
+                return "known", stored_path
+            return ("skipped" if unwanted else "added"), stored_path
+        if unwanted:
+            return "skipped", ""
         async with self._deletion_lock:
             stored = await self._file_thread.run(self._files.import_file, path, file)
             job = job_of(stored, metadata, user_id, made_at)
@@ -209,8 +264,8 @@ def _metadata(path: Path) -> Metadata:
     return Metadata()
 
 
-def _files_below(folder: Path) -> Iterator[tuple[Path, float]]:
-    """Yield result files and their modification times, without links and hidden files."""
+def _files_below(folder: Path) -> Iterator[_FoundFile]:
+    """Yield result files, without links and hidden files."""
     for parent, folders, names in os.walk(folder):
         folders[:] = [name for name in folders if not name.startswith(".")]
         for name in names:
@@ -218,7 +273,8 @@ def _files_below(folder: Path) -> Iterator[tuple[Path, float]]:
             if name.startswith(".") or kind_of(name) not in _KINDS or path.is_symlink():
                 continue
             with suppress(OSError):
-                yield path, path.stat().st_mtime
+                about = path.stat()
+                yield _FoundFile(path, about.st_mtime, about.st_size)
 
 
 def _is_library_error(error: OSError, folder: Path) -> bool:

@@ -32,7 +32,7 @@ from ..storage.records import (
 )
 from ..storage.single_thread import SingleThread
 from ..worker_processes import DECODING_VIDEO, ENCODING_VIDEO, WORKERS
-from .folder_import import FolderImporter, ImportProgress
+from .folder_import import FolderImporter, ImportProgress, LastImport
 from .library_store import LibraryStore
 from .result_files import YOUNG_S, FileStore, zip_chunks
 from .stores import OpenStores, open_sqlite_stores
@@ -94,6 +94,7 @@ class LibraryService:
         self._keep_deleted_s = max(keep_deleted_s, YOUNG_S)
         self._limit_bytes = limit_bytes
         self._loading: asyncio.Future[None] | None = None
+        self._last_import = LastImport(folder)
         self._deletion_lock = asyncio.Lock()  # against deleting a file that is being imported
 
     async def open(self) -> None:
@@ -444,26 +445,59 @@ class LibraryService:
         user_id: str,
         *,
         on_progress: Callable[[ImportProgress], None] = lambda _: None,
-        on_added: Callable[[Path, str], None] = lambda *_: None,
+        on_added: Callable[[Path], None] = lambda _: None,
         generated_only: bool = False,
         dry_run: bool = False,
     ) -> ImportProgress:
         """Import the results below a folder, see :meth:`.FolderImporter.run`.
 
+        What it adds can be taken back by :meth:`undo_import`.
+
         Raises:
             ValidationError: there is no such folder.
             StorageError: the disk refuses; files that were imported before are kept.
         """
-        return await self._importer().run(
-            folder,
-            user_id,
-            on_progress=on_progress,
-            on_added=on_added,
-            generated_only=generated_only,
-            dry_run=dry_run,
-        )
+        added: list[str] = []
 
-    async def delete_files(self, paths: Container[str], user_id: str) -> list[int]:
+        def note(path: Path, stored: str) -> None:
+            added.append(stored)
+            on_added(path)
+
+        try:
+            return await self._importer().run(
+                folder,
+                user_id,
+                on_progress=on_progress,
+                on_added=note,
+                generated_only=generated_only,
+                dry_run=dry_run,
+            )
+        finally:
+            if added and not dry_run:
+                self._last_import.save(added)
+
+    def imported_last(self) -> int:
+        """Return how many files the last import added, until it is undone."""
+        return len(self._last_import.paths())
+
+    async def undo_import(self, user_id: str) -> list[int]:
+        """Delete the results that the last import added; return their ids.
+
+        They can be restored like other deleted results. The imported folder stays unchanged.
+
+        Raises:
+            ValidationError: there is no import to undo.
+        """
+        paths = self._last_import.paths()
+        if not paths:
+            raise ValidationError(
+                "There is no import to undo.", hint="Only the last one can be undone, once."
+            )
+        deleted = await self._delete_files(paths, user_id)
+        self._last_import.forget()
+        return deleted
+
+    async def _delete_files(self, paths: Container[str], user_id: str) -> list[int]:
         """Delete the results at these paths, relative to the data folder; return their ids."""
         found: list[int] = []
         before: int | None = None

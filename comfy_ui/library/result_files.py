@@ -134,11 +134,11 @@ class FileStore:
             temporary.unlink(missing_ok=True)
         return self._stored(path, file)
 
-    def holds(self, original: Path, file: OutputFile) -> bool:
-        """Whether the store has a file with the same bytes."""
+    def path_of(self, original: Path, file: OutputFile) -> str:
+        """Return where :meth:`import_file` puts a file, relative to the data folder."""
         with original.open("rb") as content:
             digest = hashlib.file_digest(content, "sha256").hexdigest()
-        return self._place(digest, file).exists()
+        return self._place(digest, file).relative_to(self.folder).as_posix()
 
     def unnamed(self, named: Container[str]) -> list[str]:
         """Return the original files that are not in ``named``, relative to the data folder."""

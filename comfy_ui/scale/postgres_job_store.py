@@ -216,6 +216,13 @@ class PostgresJobStore:
 
         return await self._database.run(write)
 
+    async def has_file(self, path: str, user_id: str) -> bool:
+        rows = await self._database.fetch(
+            "SELECT 1 FROM items WHERE path = %s AND user_id = %s AND deleted_at IS NULL LIMIT 1",
+            (path, user_id),
+        )
+        return bool(rows)
+
     async def user_ids(self) -> list[str]:
         rows = await self._database.fetch("SELECT DISTINCT user_id FROM jobs")
         return [row["user_id"] for row in rows]

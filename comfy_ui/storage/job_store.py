@@ -109,6 +109,9 @@ class JobStore(Protocol):
         the file already.
         """
 
+    async def has_file(self, path: str, user_id: str) -> bool:
+        """Whether the user has a result with this file that is not deleted."""
+
     async def user_ids(self) -> list[str]:
         """Return the ids of all users with stored jobs."""
 

@@ -147,6 +147,9 @@ class SqliteJobStore:
 
         return await self._database.run(write)
 
+    async def has_file(self, path: str, user_id: str) -> bool:
+        return await self._database.run(items_table.has_path, user_id, path)
+
     async def user_ids(self) -> list[str]:
         return await self._database.run(jobs_table.user_ids)
 

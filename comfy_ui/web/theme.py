@@ -44,6 +44,7 @@ _SCRIPTS = (
     "saved_searches.js",
     "share_files.js",
     "library_tab.js",
+    "folder_import.js",
     "queue_tab.js",
     "preset_picker.js",
     "preset_defaults.js",

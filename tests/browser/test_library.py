@@ -357,7 +357,7 @@ def test_library_on_a_phone_does_not_scroll_sideways(
     assert page.inner_text(".selection .picked") == "1 selected"
 
 
-def test_library_import_adds_a_folder_and_shows_used_space(
+def test_library_import_counts_first_adds_a_folder_and_undoes_it(
     browser: Any, painter: Any, tmp_path: Path
 ) -> None:
     output = tmp_path / "output"
@@ -368,19 +368,24 @@ def test_library_import_adds_a_folder_and_shows_used_space(
         page = support.open_page(browser.new_context(), url)
         page.get_by_role("tab", name="Library").click()
         page.get_by_role("button", name="Import a folder").click()
-        page.get_by_label("Folder on this machine").fill(str(tmp_path / "nowhere"))
-        page.get_by_role("button", name="Import", exact=True).click()
-        page.wait_for_function(
-            "document.querySelector('.library .importing').textContent.includes('no folder')"
-        )
-        page.get_by_role("button", name="Import a folder").click()
-        page.get_by_label("Folder on this machine").fill(str(output))
-        page.get_by_role("button", name="Import", exact=True).click()
+        folder = page.get_by_label("Folder on this machine")
+        folder.press_sequentially(str(tmp_path / "nowhere"))
+        folder.press("Enter")
+        page.wait_for_selector("#importing .said:has-text('no folder')")
+        folder.fill(str(output))
+        page.get_by_role("button", name="Count files").click()
+        page.wait_for_selector("#importing dd:has-text('12')")
+        start = page.locator("#importing [data-part=start]")
+        assert start.is_disabled()  # none of them has generation metadata
+        page.get_by_label("Import files without generation metadata as well").check()
+        assert start.inner_text() == "Import 12 files"
+        start.click()
         wait_count(page, 12)
-        page.wait_for_function(
-            "document.querySelector('.library .importing').textContent === '12 added.'"
-        )
+        page.wait_for_selector(".library .importing:has-text('12 added')")
         page.wait_for_function(
             "document.querySelector('.library .kept').textContent.endsWith('used')"
         )
+        page.get_by_role("button", name="Undo the import of 12 files").click()
+        page.wait_for_selector(".library .importing:has-text('12 removed')")
+        wait_count(page, 0)
         page.context.close()

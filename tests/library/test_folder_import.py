@@ -186,6 +186,49 @@ async def test_import_folder_skips_hidden_linked_and_other_files(
         assert names == {"good.png", "broken.png"}
 
 
+async def test_import_folder_dry_run_counts_what_the_import_then_adds(
+    tmp_path: Path, output: Path
+) -> None:
+    picture(output / "new.png", prompt=GRAPH)
+    (output / "twin.png").write_bytes((output / "new.png").read_bytes())
+    picture(output / "photo.png", colour="red")
+    picture(tmp_path / "elsewhere" / "secret.png", colour="blue", prompt=GRAPH)
+    (output / "away").symlink_to(tmp_path / "elsewhere")
+    async with open_library(tmp_path / "data") as library:
+
+        async def count() -> tuple[int, int, int]:
+            done = await library.import_folder(output, "ann", generated_only=True, dry_run=True)
+            return done.added, done.known, done.skipped
+
+        first = await library.import_folder(output, "ann", generated_only=True, dry_run=True)
+        assert first.added_kinds == {"image": 1}
+        assert first.added_bytes == (output / "new.png").stat().st_size
+        assert await count() == (1, 1, 1)
+        assert await library.results("ann") == []
+        assert library.imported_last() == 0
+        done = await library.import_folder(output, "ann", generated_only=True)
+        assert (done.added, done.known, done.skipped) == (1, 1, 1)
+        assert await count() == (0, 2, 1)
+        assert library.imported_last() == 1
+        assert len(await library.undo_import("ann")) == 1
+        assert await count() == (1, 1, 1)  # deleted results come back with the next import
+        assert counts(await library.import_folder(output, "ann", generated_only=True)) == (1, 1, 0)
+
+
+async def test_undo_import_is_possible_once_and_after_a_restart(
+    tmp_path: Path, output: Path
+) -> None:
+    picture(output / "a.png")
+    async with open_library(tmp_path / "data") as library:
+        await library.import_folder(output, "ann")
+    async with open_library(tmp_path / "data") as library:
+        assert len(await library.undo_import("ann")) == 1
+        assert await library.results("ann") == []
+        with pytest.raises(ValidationError, match="no import to undo"):
+            await library.undo_import("ann")
+    assert (output / "a.png").exists()
+
+
 @pytest.mark.parametrize("where", ["nowhere", "data", "data/files", "data/files/ab"])
 async def test_import_folder_missing_or_own_folder_raises(tmp_path: Path, where: str) -> None:
     async with open_library(tmp_path / "data") as library:

@@ -149,15 +149,18 @@ class MemoryJobStore:
         ]
 
     async def add_imported(self, job: Job, file: StoredFile) -> bool:
-        if any(
-            item.path == self._folder / file.path and item.user_id == job.user_id
-            for items in self._items.values()
-            for item in items
-        ):
+        if await self.has_file(file.path, job.user_id):
             return False
         self._jobs[job.id] = job
         self._add_item(job, file)
         return True
+
+    async def has_file(self, path: str, user_id: str) -> bool:
+        return any(
+            item.path == self._folder / path and item.user_id == user_id
+            for items in self._items.values()
+            for item in items
+        )
 
     async def user_ids(self) -> list[str]:
         return [*dict.fromkeys(job.user_id for job in self._jobs.values())]

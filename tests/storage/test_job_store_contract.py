@@ -207,7 +207,10 @@ async def test_save_moved_lists_copy_until_delete_copy(store: JobStore) -> None:
 
 async def test_add_imported_same_file_is_stored_once_per_user(store: JobStore) -> None:
     imported = replace(a_job(id="imported", created_at=7.0), status=JobStatus.SUCCEEDED)
+    assert not await store.has_file(file().path, "ann")
     assert await store.add_imported(imported, file())
+    assert await store.has_file(file().path, "ann")
+    assert not await store.has_file(file().path, "bob")
     assert not await store.add_imported(imported, file())
     stored = await store.get_with_items("imported", "ann")
     assert stored is not None

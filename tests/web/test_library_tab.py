@@ -10,6 +10,7 @@ import zipfile
 from collections.abc import AsyncIterator
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -300,32 +301,58 @@ async def test_library_import_by_user_is_refused(web_app: WebApp, tmp_path: Path
     page, _ = web_app.browser(LibraryTab(web_app.context))
     for answer in (
         await page.post("/library/import", json={"folder": str(tmp_path)}),
+        await page.post("/library/import/count", json={"folder": str(tmp_path)}),
         await page.post("/library/import/stop", json={}),
+        await page.post("/library/import/undo", json={}),
         await page.get("/library/import"),
     ):
         assert answer.status_code == 422
         assert "Only admins" in answer.json()["error"]
 
 
-async def test_library_import_by_admin_reports_progress(web_app: WebApp, tmp_path: Path) -> None:
+async def import_state(page: Page) -> dict[str, Any]:
+    """The state of the import as soon as it no longer runs."""
+    while (state := (await page.get("/library/import")).json())["running"]:  # noqa: ASYNC110
+        await asyncio.sleep(0.01)
+    return state
+
+
+async def test_library_import_is_counted_first_reports_progress_and_can_be_undone(
+    web_app: WebApp, tmp_path: Path
+) -> None:
     for side in (4, 5, 6):
         path = tmp_path / "output" / f"{side}.png"
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(picture_bytes("PNG", side=side))
+    output = {"folder": str(tmp_path / "output")}
     web_app.access.mode = AccessMode.LOCAL
     web_app.services.connection = SimpleNamespace(imports=ImportTask())
     page, _ = web_app.browser(LibraryTab(web_app.context))
-    assert (await page.post("/library/import", json={"folder": " "})).status_code == 422
-    begun = await page.post("/library/import", json={"folder": str(tmp_path / "output")})
-    assert begun.json()["running"] is True
-    again = await page.post("/library/import", json={"folder": str(tmp_path)})
-    assert "running already" in again.json()["error"]
-    while (state := (await page.get("/library/import")).json())["running"]:  # noqa: ASYNC110
-        await asyncio.sleep(0.01)
-    assert state == {"running": False, "looked_at": 3, "found": 3, "said": "3 added."}
+    for path in ("/library/import", "/library/import/count"):
+        assert (await page.post(path, json={"folder": " "})).status_code == 422
+    assert (await page.post("/library/import/count", json=output)).json()["running"] is True
+    count = (await import_state(page))["count"]
+    assert (count["added"], count["known"], count["skipped"]) == (0, 0, 3)
+    assert item_ids((await page.get("/library")).json()["html"]) == []
+    begun = await page.post("/library/import", json=output)
+    assert (begun.json()["running"], begun.json()["phase"]) == (True, "import")
+    for path in ("/library/import", "/library/import/count"):
+        assert "running already" in (await page.post(path, json=output)).json()["error"]
+    assert "running already" in (await page.post("/library/import/undo", json={})).json()["error"]
+    state = await import_state(page)
+    assert (state["looked_at"], state["found"], state["texts"]) == (3, 3, ["3 added"])
+    assert state["undo"] == 3
     assert len(item_ids((await page.get("/library")).json()["html"])) == 3
-    await page.post("/library/import", json={"folder": str(tmp_path / "nowhere")})
-    while (state := (await page.get("/library/import")).json())["running"]:  # noqa: ASYNC110
-        await asyncio.sleep(0.01)
-    assert "There is no folder" in state["said"]
+    undone = (await page.post("/library/import/undo", json={})).json()
+    assert (undone["texts"][0], undone["undo"]) == ("3 removed", 0)
+    assert item_ids((await page.get("/library")).json()["html"]) == []
+    assert (await page.post("/library/import/undo", json={})).status_code == 422
+    generated_only = {**output, "generated_only": True}
+    await page.post("/library/import", json=generated_only)
+    texts = (await import_state(page))["texts"]
+    assert texts == ["0 added", "3 without generation metadata"]
+    await page.post("/library/import/count", json={"folder": str(tmp_path / "nowhere")})
+    state = await import_state(page)
+    assert "There is no folder" in state["texts"][0]
+    assert state["count"] is None
     await page.post("/library/import/stop", json={})

@@ -215,6 +215,15 @@ def find_by_path(connection: sqlite3.Connection, user_id: str, path: str) -> int
     return None if row is None else int(row[0])
 
 
+def has_path(connection: sqlite3.Connection, user_id: str, path: str) -> bool:
+    """Whether the user has a result with this path that is not deleted."""
+    row = connection.execute(
+        "SELECT 1 FROM items WHERE path = ? AND user_id = ? AND deleted_at IS NULL",
+        (path, user_id),
+    ).fetchone()
+    return row is not None
+
+
 def page(connection: sqlite3.Connection, query: ItemQuery, folder: Path) -> list[LibraryItem]:
     return select(connection, page_ids(connection, query), query.user_id, folder)
 

@@ -240,6 +240,7 @@ BUDGETS: Final = (
     _get("/library/zip", per_caller=1, total=32, answer_bytes=0),  # streams up to gigabytes
     _get("/library/"),
     _action("/library/import", per_caller=2, total=8),
+    _action("/library/import/", per_caller=2, total=8),
     _action("/library/trim", per_caller=2, total=8, work=ENCODING_VIDEO),
     _action("/library/"),
     _stream("/queue/events"),

@@ -6,6 +6,7 @@ search costs one small request and no Gradio event.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Annotated, Final, Self, TypeVar, get_args
@@ -158,6 +159,12 @@ class _Folder(BaseModel):
     folder: Annotated[str, Field(max_length=4096)]
 
 
+class _FolderImport(_Folder):
+    """A folder to import, and whether to skip files without generation metadata."""
+
+    generated_only: bool = False
+
+
 class LibraryTab(Tab):
     """All results, newest first, with search and import."""
 
@@ -184,7 +191,9 @@ class LibraryTab(Tab):
             Route("/library/space", guarded(self._space)),
             Route("/library/import", guarded(self._importing)),
             Route("/library/import", guarded(self._import, writes=True), methods=["POST"]),
+            Route("/library/import/count", guarded(self._count, writes=True), methods=["POST"]),
             Route("/library/import/stop", guarded(self._stop, writes=True), methods=["POST"]),
+            Route("/library/import/undo", guarded(self._undo, writes=True), methods=["POST"]),
             Route("/library/presets", guarded(self._presets)),
             Route("/library/labels", guarded(self._labels)),
             Route("/library/searches", guarded(self._searches)),
@@ -296,13 +305,29 @@ class LibraryTab(Tab):
         return JSONResponse({"text": text, "imports": imports}, headers=PRIVATE)
 
     async def _importing(self, request: Request) -> Response:
+        """The import, and how many files an undo would remove."""
         self._access.require("import_folder", request)
-        return JSONResponse(self._services.connection.imports.state(), headers=PRIVATE)
+        undo = await asyncio.to_thread(self._services.library.imported_last)
+        state = {**self._services.connection.imports.state(), "undo": undo}
+        return JSONResponse(state, headers=PRIVATE)
+
+    async def _count(self, request: Request) -> Response:
+        user_id = self._access.require("import_folder", request)
+        folder = asked(_Folder, await body(request)).folder
+        self._services.connection.imports.count(self._services.library, folder, user_id)
+        return await self._importing(request)
 
     async def _import(self, request: Request) -> Response:
         user_id = self._access.require("import_folder", request)
-        folder = asked(_Folder, await body(request)).folder
-        self._services.connection.imports.start(self._services.library, folder, user_id)
+        wanted = asked(_FolderImport, await body(request))
+        self._services.connection.imports.start(
+            self._services.library, wanted.folder, user_id, generated_only=wanted.generated_only
+        )
+        return await self._importing(request)
+
+    async def _undo(self, request: Request) -> Response:
+        user_id = self._access.require("import_folder", request)
+        await self._services.connection.imports.undo(self._services.library, user_id)
         return await self._importing(request)
 
     async def _stop(self, request: Request) -> Response:
