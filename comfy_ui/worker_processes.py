@@ -26,7 +26,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Any, Final, TypeVar
+from typing import Any, BinaryIO, Final, TypeVar
 
 from .errors import ComfyHeadlessError, WorkLimitError
 from .user_turns import UserTurns
@@ -38,9 +38,11 @@ __all__ = [
     "DECODING_VIDEO",
     "ENCODING_VIDEO",
     "LIBRARY_WORKERS",
+    "VIDEO_WORKERS",
     "WORKERS",
     "Limits",
     "WorkerProcesses",
+    "report_progress",
     "serve",
     "work_limited_to",
 ]
@@ -51,6 +53,7 @@ _SERVE: Final = f"from {__name__} import serve; serve()"
 _SECRET: Final = re.compile("TOKEN|KEY|PASS|SECRET|AUTH", re.IGNORECASE)
 _MEMORY_BYTES: Final = 2 * 2**30  # masking an image of 64 million pixels takes 1.2 GB
 _NICE: Final = 10  # the event loop goes first, by a factor of ten
+_REPORT_INTERVAL_S: Final = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +125,7 @@ class WorkerProcesses:
         *arguments: Any,
         user_id: str = "",
         limits: Limits = Limits(),
+        on_progress: Callable[[float], None] | None = None,
     ) -> T:
         """Call ``function`` in a worker process and return its result.
 
@@ -131,14 +135,21 @@ class WorkerProcesses:
         Args:
             user_id: calls of the same user run one after the other; empty for no user.
             limits: of this call; those of :func:`work_limited_to` count, too.
+            on_progress: called in the event loop with what :func:`report_progress` receives.
 
         Raises:
             WorkLimitError: the call exceeded its limits, or the process crashed.
         """
         if (allowance := _ALLOWANCE.get()) is not None and allowance.limits is not None:
             limits = limits.within(allowance.limits)
+        loop = asyncio.get_running_loop()
+
+        def report(fraction: float) -> None:
+            if on_progress is not None:
+                loop.call_soon_threadsafe(on_progress, fraction)
+
         async with self._turns.of(user_id):
-            call = _WorkerCall(function, arguments, limits)
+            call = _WorkerCall(function, arguments, limits, report)
             future = self._threads.submit(self._answer, call)
             try:
                 result: T = await asyncio.wrap_future(future)
@@ -206,9 +217,14 @@ class _WorkerCall:
     """One call, which another thread may kill."""
 
     def __init__(
-        self, function: Callable[..., Any], arguments: tuple[Any, ...], limits: Limits
+        self,
+        function: Callable[..., Any],
+        arguments: tuple[Any, ...],
+        limits: Limits,
+        on_progress: Callable[[float], None] = lambda _: None,
     ) -> None:
         self._request = function, arguments, limits
+        self._on_progress = on_progress
         self._wall_s = limits.wall_s
         self._lock = threading.Lock()
         self._process: _Process | None = None
@@ -221,7 +237,7 @@ class _WorkerCall:
             self._process = process
         try:
             with _killed_after(process, self._wall_s):
-                return process.ask(self._request)
+                return process.ask(self._request, self._on_progress)
         except (OSError, EOFError, pickle.UnpicklingError) as error:  # the process has ended
             if self.killed:
                 raise _stopped() from error
@@ -275,13 +291,17 @@ class _Process:
     def alive(self) -> bool:
         return self._popen.poll() is None
 
-    def ask(self, request: tuple[Any, ...]) -> tuple[bool, Any]:
+    def ask(
+        self, request: tuple[Any, ...], on_progress: Callable[[float], None]
+    ) -> tuple[bool, Any]:
         requests, replies = self._popen.stdin, self._popen.stdout
         assert requests is not None  # noqa: S101 -- both are pipes
         assert replies is not None  # noqa: S101
         pickle.dump(request, requests, protocol=5)
         requests.flush()
-        succeeded, result = pickle.load(replies)  # noqa: S301 -- written by serve()
+        while isinstance(reply := pickle.load(replies), float):  # noqa: S301 -- written by serve()
+            on_progress(reply)
+        succeeded, result = reply
         return succeeded, result
 
     def kill(self) -> None:
@@ -300,9 +320,29 @@ def _stopped() -> ComfyHeadlessError:
     return ComfyHeadlessError("This was stopped.", retryable=True)
 
 
+class _Reporting:
+    """Where a worker process reports to; None in other processes."""
+
+    replies: BinaryIO | None = None
+    reported_at = 0.0
+
+
+def report_progress(fraction: float) -> None:
+    """Tell the caller of the running function how much of it is done, 0 to 1.
+
+    Does nothing outside a worker process, and soon after the last report.
+    """
+    now = time.monotonic()
+    if _Reporting.replies is not None and now - _Reporting.reported_at >= _REPORT_INTERVAL_S:
+        _Reporting.reported_at = now
+        pickle.dump(min(max(float(fraction), 0.0), 1.0), _Reporting.replies, protocol=5)
+        _Reporting.replies.flush()
+
+
 def serve() -> None:
     """Answer requests from standard input until it ends. The main function of a worker process."""
     requests, replies = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
+    _Reporting.replies = replies
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # prints must not mix with replies
     if sys.platform != "win32":
         os.nice(_NICE)
@@ -348,5 +388,8 @@ WORKERS: Final = WorkerProcesses()
 """The worker processes for users' files and workflows."""
 LIBRARY_WORKERS: Final = WorkerProcesses(1)
 """The process for results, of its own: users' files must not delay the results of others."""
+VIDEO_WORKERS: Final = WorkerProcesses(1)
+"""The process that encodes videos, for minutes: one after the other, as each uses all cores."""
 atexit.register(WORKERS.close)
+atexit.register(VIDEO_WORKERS.close)
 atexit.register(LIBRARY_WORKERS.close)

@@ -231,7 +231,7 @@ CLIENTS: tuple[tuple[str, str, str, str], ...] = (
     (
         "MCP SDK, protocols 2025-11-25 and 2026-07-28",
         "list tools, prompts, resources",
-        "eight tools with schemas of their results",
+        "ten tools with schemas of their results",
         f"{_MCP}::test_mcp_client_of_either_protocol_lists_tools_prompts_and_templates",
     ),
     (

@@ -12,7 +12,12 @@ from pathlib import Path
 import pytest
 
 from comfy_ui.errors import ComfyHeadlessError, ValidationError, WorkLimitError
-from comfy_ui.worker_processes import Limits, WorkerProcesses, work_limited_to
+from comfy_ui.worker_processes import (
+    Limits,
+    WorkerProcesses,
+    report_progress,
+    work_limited_to,
+)
 
 
 @pytest.fixture(scope="module")
@@ -39,6 +44,12 @@ def spin(path: str = "") -> None:
 
 def fill_memory() -> int:
     return len(bytearray(8 * 2**30))
+
+
+def report_half() -> str:
+    report_progress(0.5)
+    report_progress(0.6)  # too soon after the first
+    return "done"
 
 
 def alive(pid: int) -> bool:
@@ -164,3 +175,11 @@ async def test_run_calls_of_one_user_leave_a_process_for_others(
     for call in calls:
         call.cancel()
     await asyncio.gather(*calls, return_exceptions=True)
+
+
+async def test_report_progress_reaches_the_caller(workers: WorkerProcesses) -> None:
+    reports: list[float] = []
+    assert await workers.run(report_half, on_progress=reports.append) == "done"
+    assert reports == [0.5]
+    assert await workers.run(report_half) == "done"  # a caller that does not listen
+    assert report_half() == "done"  # in no worker process

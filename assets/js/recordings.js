@@ -3,7 +3,7 @@
 // that trims.
 "use strict";
 (() => {
-  const { $, $$, make, dialog, post, toast } = window.comfy.kit;
+  const { $, $$, make, dialog, toast } = window.comfy.kit;
   const SVG = "http://www.w3.org/2000/svg";
   const FRAME_S = 1 / 24; // the shortest part
   const PLAY = "M8 5v14l11-7z";
@@ -155,6 +155,35 @@
 
   // ---- trim ----------------------------------------------------------------------------------
 
+  /**
+   * Follow the events of a long request; the end of the connection cancels it.
+   * @param {string} path
+   * @param {unknown} data
+   * @param {AbortSignal} signal
+   * @param {(done: number) => void} onProgress from 0 to 1
+   * @returns {Promise<string>} what went wrong; empty if it succeeded
+   */
+  async function eventsOf(path, data, signal, onProgress) {
+    try {
+      const answer = await fetch(path, { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(data), signal });
+      if (!answer.ok || !answer.body) return (await answer.json().catch(() => ({}))).error ?? "That did not work";
+      const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
+      for (let text = "", part = await reader.read(); !part.done; part = await reader.read()) {
+        const events = (text + part.value).split("\n\n");
+        text = events.pop() ?? "";
+        for (const event of events.filter((line) => line.startsWith("data: "))) {
+          const news = JSON.parse(event.slice(6));
+          if (news.error) return news.error;
+          if (news.item) return "";
+          onProgress(news.progress);
+        }
+      }
+    } catch {
+      // as below
+    }
+    return "Connection lost";
+  }
+
   /** @param {string} item */
   function trim(item) {
     $("#viewer")?.close();
@@ -200,18 +229,34 @@
       video.currentTime = part()[0];
       video.play();
     };
+    const meter = make("div", { className: "meter", role: "progressbar", ariaLabel: "Trim", ariaValueMin: "0", ariaValueMax: "100" }, make("div", { className: "fill" }));
+    const stop = make("button", { type: "button", className: "act", textContent: "Cancel" });
+    const work = make("div", { className: "trimming", hidden: true }, meter, stop);
+    const connection = new AbortController();
+    stop.onclick = () => box.close();
     saved.onclick = async () => {
-      saved.disabled = true;
+      saved.hidden = start.disabled = end.disabled = true;
+      work.hidden = false;
+      video.pause();
+      stop.focus();
       const [start_s, end_s] = part();
-      const made = await post("library/trim", { item: Number(item), start_s, end_s });
-      saved.disabled = false;
-      if (!made) return;
+      const problem = await eventsOf("library/trim", { item: Number(item), start_s, end_s }, connection.signal, (/** @type {number} */ done) => {
+        meter.style.setProperty("--done", `${100 * done}%`);
+        meter.setAttribute("aria-valuenow", String(Math.round(100 * done)));
+      });
+      if (connection.signal.aborted) return toast("Cancelled. Nothing was saved.");
+      if (problem) {
+        saved.hidden = start.disabled = end.disabled = false;
+        work.hidden = true;
+        return toast(problem);
+      }
       box.close();
       window.comfy.refreshStage();
       window.comfy.library?.refresh();
       toast("Saved as a new video");
     };
-    const box = dialog("trim", "Trim", make("h2", { textContent: "Trim" }), video, range, make("div", { className: "acts" }, length, saved));
+    const box = dialog("trim", "Trim", make("h2", { textContent: "Trim" }), video, range, make("div", { className: "acts" }, length, saved), work);
+    box.addEventListener("close", () => connection.abort());
     end.focus();
   }
 

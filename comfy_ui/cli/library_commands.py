@@ -1,19 +1,25 @@
-"""Import results into the library."""
+"""Import results into the library; cut and join videos on this machine."""
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import functools
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..errors import ValidationError
 from ..settings import Settings
-from .command_support import print_json
+from .command_support import check_file, print_json
 
 if TYPE_CHECKING:
     from ..library.folder_import import ImportProgress
+    from .progress_display import ProgressDisplay
+
+
+T = TypeVar("T")
 
 
 def import_(arguments: argparse.Namespace, settings: Settings) -> int:
@@ -71,6 +77,64 @@ def import_(arguments: argparse.Namespace, settings: Settings) -> int:
         if done.added and not arguments.dry_run:
             print("comfy-ui import --undo takes these back.", file=sys.stderr)
     return 0
+
+
+def trim(arguments: argparse.Namespace, settings: Settings) -> int:
+    """Write a part of a video to a new file."""
+    from ..library.video_editing import cut_video
+    from .job_commands import display_for
+
+    del settings  # it needs no server
+    video: Path = arguments.video
+    target: Path = arguments.output or video.with_name(f"{video.stem}_part.mp4")
+    if not video.is_file():
+        raise ValidationError(f"There is no file '{video}'.")
+    if arguments.start >= arguments.end:
+        raise ValidationError("The part ends before it begins.", hint="Name the start first.")
+    if target.exists():
+        raise ValidationError(
+            f"'{target}' exists already.", hint="Name another file with --output."
+        )
+    check_file(target)
+    cut = functools.partial(_encode, cut_video, video, target, arguments.start, arguments.end)
+    asyncio.run(cut(display=display_for(arguments)))
+    print(target)
+    return 0
+
+
+async def join_to(video: Path, clip: Path, display: ProgressDisplay) -> Path:
+    """Join a clip to the video that it continues; return the new file beside the clip.
+
+    The clip is deleted, unless both had to be encoded again.
+    """
+    from ..library.video_editing import join_videos
+
+    target = clip.with_name(f"{clip.stem}_extended.mp4")
+    if await _encode(join_videos, video, clip, target, display=display):
+        await asyncio.to_thread(clip.unlink)
+    return target
+
+
+async def _encode(function: Callable[..., T], *arguments: Any, display: ProgressDisplay) -> T:
+    """Run a function that writes its last path argument; a file that is not complete is removed."""
+    from ..client import Progress
+    from ..protocol.progress import Phase
+    from ..worker_processes import ENCODING_VIDEO, VIDEO_WORKERS
+
+    target = [each for each in arguments if isinstance(each, Path)][-1]
+
+    def show(fraction: float) -> None:
+        display(Progress("", phase=Phase.SAVING, progress=100 * fraction))
+
+    try:
+        return await VIDEO_WORKERS.run(
+            function, *arguments, limits=ENCODING_VIDEO, on_progress=show
+        )
+    except BaseException:
+        target.unlink(missing_ok=True)
+        raise
+    finally:
+        display.close()
 
 
 def _undo(settings: Settings) -> int:

@@ -170,6 +170,12 @@ def _parser() -> argparse.ArgumentParser:
         metavar="IMAGE[,KEY=VALUE…]",
         help="take up the style or subject of an image; may be repeated",
     )
+    sub.add_argument(
+        "--extend",
+        type=Path,
+        metavar="VIDEO",
+        help="continue a video from its last frame, and join both into a new file",
+    )
     _result_options(sub)
     _waiting_options(sub)
     sub.add_argument(
@@ -266,6 +272,13 @@ def _parser() -> argparse.ArgumentParser:
     _data_dir(sub)
     sub.add_argument("--quiet", action="store_true", help="show no progress")
     sub.add_argument("--json", action="store_true", help="print the result as JSON")
+
+    sub = add("trim", library_commands.trim, "Write a part of a video to a new file.")
+    sub.add_argument("video", type=Path)
+    sub.add_argument("start", type=_time, help="where the part begins: seconds, or 1:23.5")
+    sub.add_argument("end", type=_time, help="where it ends")
+    sub.add_argument("-o", "--output", type=Path, help="file to write (VIDEO_part.mp4)")
+    _progress_options(sub)
 
     sub = add("presets", workflow_commands.presets, "List the presets.")
     _data_dir(sub)
@@ -417,18 +430,23 @@ def _result_options(parser: argparse.ArgumentParser) -> None:
 
 def _waiting_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--timeout", type=_seconds, help="maximum seconds to wait")
+    _progress_options(parser)
+    parser.add_argument(
+        "--preview",
+        choices=get_args(PreviewStyle),
+        default="none",
+        help="show preview images above the bar, by a protocol of your terminal (none)",
+    )
+
+
+def _progress_options(parser: argparse.ArgumentParser) -> None:
+    parser.set_defaults(preview="none")
     parser.add_argument("--quiet", action="store_true", default=False, help="show no progress")
     parser.add_argument(
         "--progress",
         choices=get_args(ProgressStyle),
         default="auto",
         help="how to show progress on stderr; json: one object per line (a bar on a terminal)",
-    )
-    parser.add_argument(
-        "--preview",
-        choices=get_args(PreviewStyle),
-        default="none",
-        help="show preview images above the bar, by a protocol of your terminal (none)",
     )
 
 
@@ -474,6 +492,18 @@ def _seconds(text: str) -> float:
         seconds = 0.0
     if not 0 < seconds < float("inf"):
         raise argparse.ArgumentTypeError("a number of seconds above 0")
+    return seconds
+
+
+def _time(text: str) -> float:
+    seconds = 0.0
+    try:
+        for part in text.split(":"):
+            seconds = 60 * seconds + float(part)
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds < float("inf"):
+        raise argparse.ArgumentTypeError("a time, as 83.5 or 1:23.5")
     return seconds
 
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import io
 import json
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -18,10 +20,12 @@ from ..settings import Settings
 from .command_support import connect, open_source, own_presets, print_json
 from .exit_status import ExitStatus, status_of
 from .job_commands import display_for, print_saved, save_result
+from .library_commands import join_to
 
 if TYPE_CHECKING:
     from ..client import ComfyWSClient
     from ..workflow.controls import Control
+    from ..workflow.graph import Graph
     from ..workflow.prepare import PreparedGraph
     from ..workflow.presets.schema import Param
 
@@ -52,6 +56,8 @@ def run(arguments: argparse.Namespace, settings: Settings) -> int:
         values["references"] = arguments.reference
 
     check_folder(arguments.output)
+    if arguments.extend is not None and not arguments.extend.is_file():
+        raise ValidationError(f"There is no file '{arguments.extend}'.")
 
     async def work() -> int:
         async with connect(settings) as client:
@@ -127,9 +133,17 @@ async def _result(
         )
     finally:
         display.close()
-    return await save_result(
+    report = await save_result(
         result, arguments.output, chosen=job.chosen, notices=list(job.prepared.notices)
     )
+    if arguments.extend is not None:
+        report["files"] = [
+            str(await join_to(arguments.extend, Path(path), display_for(arguments)))
+            if Path(path).suffix == ".mp4"
+            else path
+            for path in report["files"]
+        ]
+    return report
 
 
 async def _prepare(
@@ -151,6 +165,9 @@ async def _prepare(
     registry = await client.object_info()
     presets = await asyncio.to_thread(own_presets, settings)
     source = await asyncio.to_thread(open_source, arguments.workflow, presets)
+    settables = settable_values(source, registry, presets=presets)
+    if arguments.extend is not None:
+        values = await _continuing(client, arguments.extend, settables, values)
     prepared_values = dict(values)
     own_values = {name: value for name, value in values.items() if name not in PICTURE_VALUES}
     for file_name in await asyncio.to_thread(file_values, source, own_values, registry):
@@ -160,7 +177,6 @@ async def _prepare(
         for entry in entries:
             entry["image"] = await _uploaded(client, entry["image"])
         prepared_values[key] = entries
-    settables = settable_values(source, registry, presets=presets)
     arrays = [n for n, v in own_values.items() if isinstance(v, str) and prompt_arrays(v)]
     prompts = prompt_values(source, arrays, registry) if arrays else set()
     expanded = _expanded(prepared_values, settables, [name for name in arrays if name in prompts])
@@ -182,9 +198,48 @@ async def _prepare(
         )
         if not arguments.partial:
             prepared.require_runnable()
+        if arguments.extend is not None:
+            prepared = replace(prepared, graph=_continued(prepared.graph))
         prompt_id = arguments.prompt_id or str(uuid4())
         jobs.append(_PreparedJob(prompt_id, prepared, _chosen(prepared, settables, each)))
     return jobs
+
+
+async def _continuing(
+    client: ComfyWSClient,
+    video: Path,
+    settables: Iterable[Param | Control],
+    values: Mapping[str, Any],
+) -> dict[str, Any]:
+    """The values that start with the last frame of a video, in its size unless a size is set."""
+    from ..library.video_editing import last_frame
+    from ..pictures import open_result
+    from ..worker_processes import DECODING_VIDEO, WORKERS
+
+    ids = {settable.role: settable.id for settable in reversed([*settables])}
+    if "image" not in ids:
+        raise _no_extension()
+    frame = await WORKERS.run(last_frame, video, limits=DECODING_VIDEO)
+    with open_result(io.BytesIO(frame)) as picture:
+        size = dict(zip(("width", "height"), picture.size, strict=True))
+    if not values.keys() & {"size", ids.get("width"), ids.get("height")} and ids.keys() >= {*size}:
+        values = {**values, **{ids[role]: pixels for role, pixels in size.items()}}
+    return {**values, ids["image"]: await client.upload_image(frame)}
+
+
+def _continued(graph: Graph) -> Graph:
+    from ..workflow.video_extension import continue_video
+
+    extended = continue_video(graph)
+    if extended is None:
+        raise _no_extension()
+    return extended
+
+
+def _no_extension() -> ValidationError:
+    return ValidationError(
+        "This cannot continue a video.", hint="Choose a preset that makes a video from an image."
+    )
 
 
 def _expanded(
@@ -204,6 +259,10 @@ def _expanded(
 
 async def _uploaded(client: ComfyWSClient, name: object) -> str:
     """The name on the server: of a local file after its upload, else the name itself."""
+    from ..client import UploadedFile
+
+    if isinstance(name, UploadedFile):
+        return name
     path = Path(str(name))
     if await asyncio.to_thread(path.is_file):
         return await client.upload_image(path)

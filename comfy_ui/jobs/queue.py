@@ -56,8 +56,8 @@ class JobReport:
 
     A report with a ``status`` is stored before ``publish`` returns, except for SENT with the known
     ``prompt_id``, which is stored soon: a restart looks for a claimed job at its server, too. One
-    without a status only reaches the followers. ``outputs`` come with FETCHING, ``files`` with the
-    status that ends the job.
+    without a status only reaches the followers. ``text`` says what the worker does after ComfyUI.
+    ``outputs`` come with FETCHING, ``files`` with the status that ends the job.
     """
 
     job_id: str
@@ -65,6 +65,7 @@ class JobReport:
     prompt_id: str | None = None
     phase: Phase | None = None
     progress: Progress | None = None
+    text: str | None = None
     outputs: Outputs | None = None
     files: Sequence[StoredFile] = ()
     error: JobError | None = None

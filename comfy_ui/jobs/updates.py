@@ -189,6 +189,8 @@ def next_snapshot(old: Snapshot, job: Job, report: JobReport) -> Snapshot:
     if job.cancel_requested and phase in _LIVE_PHASES:
         phase = Phase.CANCELLING
     changes: dict[str, Any] = {"phase": phase, "error": report.error}
+    if report.text is not None:
+        changes["text"] = report.text
     if progress is not None:
         changes |= {
             "progress": max(old.progress, progress.progress),

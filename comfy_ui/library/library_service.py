@@ -31,7 +31,7 @@ from ..storage.records import (
     make_id,
 )
 from ..storage.single_thread import SingleThread
-from ..worker_processes import DECODING_VIDEO, ENCODING_VIDEO, WORKERS
+from ..worker_processes import DECODING_VIDEO, ENCODING_VIDEO, VIDEO_WORKERS, WORKERS
 from .folder_import import FolderImporter, ImportProgress, LastImport
 from .library_store import LibraryStore
 from .result_files import YOUNG_S, FileStore, zip_chunks
@@ -55,6 +55,7 @@ _TIMELINES: Final[Mapping[Kind, Callable[[Path, Path], None]]] = {
 }
 _PURGE_INTERVAL_S: Final = 3600.0
 _RECENT_JOBS: Final = 40
+_CUT_INTERVAL_S: Final = 0.25
 
 
 class LibraryService:
@@ -357,14 +358,42 @@ class LibraryService:
                 return None
         return path
 
-    async def cut(self, item_id: int, user_id: str, start_s: float, end_s: float) -> LibraryItem:
+    async def cut(
+        self, item_id: int, user_id: str, start_s: float, end_s: float
+    ) -> AsyncGenerator[float | LibraryItem, None]:
         """Store a part of a video as a new result, whose parent is the video.
+
+        Yields the progress from 0 to 1 several times a second, and at last the result. Closing the
+        generator earlier cancels the work and leaves nothing behind.
 
         Raises:
             ValidationError: the user has no such video, nothing is in that part, or the user has
                 reached the storage quota.
             StorageError: it cannot be read or stored.
         """
+        progress = 0.0
+
+        def on_progress(fraction: float) -> None:
+            nonlocal progress
+            progress = fraction
+
+        cutting = asyncio.ensure_future(self._cut(item_id, user_id, start_s, end_s, on_progress))
+        try:
+            while not (await asyncio.wait({cutting}, timeout=_CUT_INTERVAL_S))[0]:
+                yield progress
+            yield cutting.result()
+        finally:
+            cutting.cancel()
+            await asyncio.gather(cutting, return_exceptions=True)
+
+    async def _cut(
+        self,
+        item_id: int,
+        user_id: str,
+        start_s: float,
+        end_s: float,
+        on_progress: Callable[[float], None],
+    ) -> LibraryItem:
         item = await self.item(item_id, user_id)
         if item.kind != "video":
             raise ValidationError("Only videos can be trimmed.")
@@ -374,8 +403,12 @@ class LibraryService:
             raise _unknown_item()
         part = self.files.incoming()
         try:
-            await WORKERS.run(
-                cut_video, item.path, part, start_s, end_s, user_id=user_id, limits=ENCODING_VIDEO
+            await VIDEO_WORKERS.run(
+                cut_video,
+                *(item.path, part, start_s, end_s),
+                user_id=user_id,
+                limits=ENCODING_VIDEO,
+                on_progress=on_progress,
             )
             name = f"{PurePath(item.filename).stem}_part.mp4"
             file = OutputFile(name, node="trim", kind="video")

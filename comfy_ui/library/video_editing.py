@@ -1,6 +1,7 @@
 """Join and cut videos, and take their last frame, with PyAV. The original files stay unchanged.
 
-Runs in a worker process: ComfyUI's files are untrusted, too.
+Runs in a worker process: ComfyUI's files are untrusted, too. What is encoded again reports its
+progress.
 """
 
 from __future__ import annotations
@@ -8,10 +9,12 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator, Mapping, Sequence
 from fractions import Fraction
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from ..errors import ValidationError
+from ..worker_processes import report_progress
 
 if TYPE_CHECKING:
     import numpy as np
@@ -162,6 +165,7 @@ def _encode(target: Path, parts: Sequence[_VideoPart], tags: Mapping[str, str]) 
     """Write the parts one after the other; return the number of frames."""
     import av
 
+    whole_s = sum(map(_length_s, parts))
     with av.open(str(parts[0].path)) as container:
         shape = container.streams.video[0]
         # 4:2:0 needs even sizes.
@@ -182,6 +186,7 @@ def _encode(target: Path, parts: Sequence[_VideoPart], tags: Mapping[str, str]) 
                 frame.pts, frame.time_base = round((offset_s + at_s) * _TICKS), Fraction(1, _TICKS)
                 frame.pict_type = 0  # else the encoder would repeat the key frames
                 output.mux(video.encode(frame))
+                report_progress((offset_s + at_s) / whole_s)
                 length_s = at_s + duration_s
                 count += 1
             if sounds:
@@ -215,6 +220,15 @@ def _frames(part: _VideoPart) -> Iterator[tuple[float, float, Any]]:
             yield at_s - first_s, usual_s, frame
 
 
+def _length_s(part: _VideoPart) -> float:
+    """The expected length of a part; some files tell no length, or a wrong one."""
+    import av
+
+    with av.open(str(part.path)) as container:
+        end_s = min((container.duration or 0) / av.time_base, part.end_s)
+    return max(end_s - part.start_s, 1.0)
+
+
 def _has_sound(part: _VideoPart) -> bool:
     import av
 
@@ -232,15 +246,16 @@ def _wave(part: _VideoPart, length_s: float) -> NDArray[np.float32]:
         return wave
     with av.open(str(part.path)) as container:
         resampler = av.AudioResampler(format="fltp", layout="stereo", rate=_SOUND_RATE)
-        frames: list[Any] = [*container.decode(container.streams.audio[0]), None]
-    at = -round(part.start_s * _SOUND_RATE)
-    for frame in frames:
-        for piece in resampler.resample(frame):
-            samples = piece.to_ndarray()
-            low, high = max(at, 0), min(at + samples.shape[1], wave.shape[1])
-            if low < high:
-                wave[:, low:high] = samples[:, low - at : high - at]
-            at += samples.shape[1]
+        at = -round(part.start_s * _SOUND_RATE)
+        for frame in chain(container.decode(container.streams.audio[0]), [None]):
+            for piece in resampler.resample(frame):
+                samples = piece.to_ndarray()
+                low, high = max(at, 0), min(at + samples.shape[1], wave.shape[1])
+                if low < high:
+                    wave[:, low:high] = samples[:, low - at : high - at]
+                at += samples.shape[1]
+            if at >= wave.shape[1]:
+                break
     return wave
 
 

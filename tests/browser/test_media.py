@@ -74,6 +74,14 @@ def test_video_is_moved_along_its_strip_and_trimmed(page: Any) -> None:
     page.fill("#trim input >> nth=0", "0.5")
     page.fill("#trim input >> nth=1", "1.5")
     assert page.inner_text("#trim output") == "0.5 s – 1.5 s (1.0 s)"
+    page.route("**/library/trim", lambda _: None)  # no answer yet
+    page.click("#trim .act.strong")
+    page.wait_for_selector("#trim .meter")
+    page.click("#trim .act:has-text('Cancel')")
+    page.wait_for_selector("#toast:has-text('Nothing was saved')")
+    page.unroute("**/library/trim")
+    page.click("#stage [data-do=trim]")
+    page.wait_for_selector("#trim .act.strong:not([disabled])")
     page.click("#trim .act.strong")
     page.wait_for_selector(f"#results .thumb >> nth=0 >> :scope:not([data-open='{before}'])")
 

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from uuid import uuid4
 
+import av
 import pytest
 import trustme
 from PIL import Image
@@ -84,6 +85,40 @@ def test_run_preset_with_controlnet_and_reference_uploads_their_images(
     assert "StyleModelApply" in inputs
     assert run([*argv, "--controlnet", "cany=x.png"]) == ExitStatus.INVALID
     assert "Did you mean 'canny'?" in capsys.readouterr().err
+
+
+def frame_count(path: Path) -> int:
+    with av.open(str(path)) as container:
+        return sum(1 for _ in container.decode(video=0))
+
+
+def test_run_extend_joins_the_new_clip_and_trim_cuts_it(engine, tmp_path: Path, capsys) -> None:
+    out = ["--quiet", "-o", str(tmp_path)]
+    argv = ["run", "wan22_5b", "a river", "--comfyui", engine.url, *out]
+    for value in ("frames=9", "fps=8", "steps=1"):
+        argv += ["--set", value]
+    assert run([*argv, "--set", "size=256x256"]) == 0, capsys.readouterr().err
+    first = Path(capsys.readouterr().out.strip())
+    assert run([*argv, "--extend", str(first)]) == 0, capsys.readouterr().err
+    whole = Path(capsys.readouterr().out.strip())
+    assert (frame_count(first), frame_count(whole)) == (9, 17)
+    assert sorted(tmp_path.glob("*.mp4")) == sorted([first, whole])
+    argv = ["run", "sd15", "a cat", "--extend", str(first), "--demo", *out]
+    assert run(argv) == ExitStatus.INVALID
+    assert "cannot continue a video" in capsys.readouterr().err
+
+    part = tmp_path / "part.mp4"
+    argv = ["trim", str(whole), "0.5", "0:01.5", "-o", str(part)]
+    assert run([*argv, "--progress", "lines"]) == 0
+    assert (capsys.readouterr().out, frame_count(part)) == (f"{part}\n", 8)
+    for change, message in (
+        ([], "exists already"),
+        (["-o", str(tmp_path / "none" / "part.mp4")], "none"),
+        (["-o", str(tmp_path / "other.mp4"), "7", "8"], ""),
+    ):
+        assert run([*argv[:2], *(change[2:] or argv[2:4]), *(change[:2] or argv[4:])]) != 0
+        assert message in capsys.readouterr().err
+    assert sorted(tmp_path.glob("*.mp4")) == sorted([first, whole, part])
 
 
 def test_run_preset_saves_the_output_files(engine, tmp_path: Path, capsys) -> None:

@@ -71,6 +71,11 @@ async def main(url: str, authorization: str, graph: dict[str, Any]) -> dict[str,
         seen["pause"] = await call("pause")
         seen["resume"] = await call("resume")
         seen["run_workflow"] = await call("run_workflow", workflow=graph)
+        small = {"width": 256, "height": 256, "frames": 9, "fps": 8, "steps": 1}
+        made = await call("generate", preset="wan22_5b", prompt="a river", values=small)
+        video = made["data"]["job"]
+        seen["extend"] = await call("extend", job_id=video, values={"frames": 5})
+        seen["trim"] = await call("trim", job_id=video, start_s=0.25, end_s=0.75)
     return seen
 
 

@@ -167,6 +167,8 @@ READ_ONLY_HANDLERS = {
     "_follow",
     "_submit",
     "generate",
+    "extend",
+    "trim",
     "run_workflow",
     "_apply",
     # The user's own keys: whether they may spend is shown.

@@ -68,6 +68,11 @@ def test_programs_python_example_runs(local: str, tmp_path: Path) -> None:
     assert picture.read_bytes().startswith(b"\x89PNG")
 
 
+def test_programs_video_example_runs(local: str, tmp_path: Path) -> None:
+    code = example("python", 2).replace("http://localhost:7860", local)
+    assert "\n/files/" in run([sys.executable, "-c", code], tmp_path)
+
+
 @pytest.mark.skipif(shutil.which("node") is None, reason="needs Node")
 def test_programs_javascript_example_runs(local: str, tmp_path: Path) -> None:
     (tmp_path / "example.mjs").write_text(example("js").replace("http://localhost:7860", local))
@@ -326,6 +331,29 @@ def test_run_workflow_of_an_admin_runs_in_a_process_that_ends_with_the_caller(
     wait_for_calls(1)
     caller.join()
     wait_for_calls(0)
+
+
+def test_extend_and_trim_continue_and_cut_the_video_of_a_job(
+    vera: PageClient, viktor: PageClient
+) -> None:
+    small = {"width": 256, "height": 256, "frames": 9, "fps": 8, "steps": 1}
+    job = vera.call("generate", "wan22_5b", "a river", small)[-1]["job"]
+    longer = vera.call("extend", job, "it freezes", {"frames": 5}, None)[-1]
+    assert (longer["phase"], longer["done"]) == ("succeeded", True)
+    (file,) = longer["files"]  # joined bit by bit
+    assert file["prompt"] == "it freezes"
+    states = vera.call("trim", longer["job"], 0.5, 1.0, file["id"])
+    part = states[-1]
+    assert (part["phase"], part["progress"], part["done"]) == ("succeeded", 100.0, True)
+    assert part["files"][0]["filename"].endswith("_part.mp4")
+    assert vera.call("job", part["job"])[-1]["files"] == part["files"]
+    for answer in (
+        viktor.call("trim", job, 0.0, 1.0, None),
+        viktor.call("extend", job, "", None, None),
+        vera.call("trim", job, 0.0, 1.0, 99_999),
+        vera.call("trim", job, 5.0, 6.0, None),
+    ):
+        assert answer[-1]["error"], answer
 
 
 def test_mcp_without_login_is_401(shared: Any) -> None:

@@ -1,7 +1,10 @@
 from __future__ import annotations
 
 import io
+import json
+import time
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +13,12 @@ import httpx
 import pytest
 from PIL import Image, ImageChops
 
+from comfy_ui.jobs.workers import output_download
+from comfy_ui.library import library_service
 from comfy_ui.library.video_editing import last_frame
+from comfy_ui.protocol.progress import Phase
 from comfy_ui.storage.records import Job, JobRequest, LibraryItem
+from comfy_ui.web.components.job_card import job_card
 from comfy_ui.web.http.upload_routes import UploadRoutes
 from comfy_ui.web.tabs.create.form_state import FormState
 from comfy_ui.web.tabs.create.generate import GenerateHandler
@@ -19,6 +26,7 @@ from comfy_ui.web.tabs.create.one_press import OnePress, one_press_ways
 from comfy_ui.web.tabs.create.reuse_settings import recall
 from comfy_ui.web.tabs.library_tab import LibraryTab
 from comfy_ui.web.tabs.workflows.blueprint_tools import BlueprintTools
+from comfy_ui.worker_processes import report_progress
 from tests.jobs.support import end_of
 from tests.web.support import Page
 from tests.web.web_app import WebApp, open_web_app
@@ -216,20 +224,70 @@ def as_webm(path: Path, target: Path) -> bytes:
     return target.read_bytes()
 
 
+async def trimmed(browser: httpx.AsyncClient, **wanted: float) -> dict[str, Any]:
+    """The last event of a cut."""
+    answer = await browser.post("/library/trim", json=wanted)
+    events = [line for line in answer.text.splitlines() if line.startswith("data: ")]
+    last: dict[str, Any] = json.loads(events[-1].removeprefix("data: "))
+    return last
+
+
+def cut_half(_: Path, target: Path, *__: float) -> None:
+    target.write_bytes(b"half")
+    report_progress(0.5)
+    time.sleep(600)
+
+
+def join_half(_: Path, __: Path, target: Path) -> None:
+    cut_half(target, target)
+
+
+async def test_cut_that_is_closed_leaves_nothing_behind(
+    app: WebApp, visit: Visit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(library_service, "cut_video", cut_half)
+    library, user_id = app.service.library, visit[1]
+    video = await result(app, user_id, "wan22_5b", **VIDEO)
+    async with aclosing(library.cut(video.id, user_id, 0.0, 0.5)) as steps:
+        async for step in steps:
+            if step == 0.5:
+                break
+    assert not [path for path in library.files.incoming().parent.iterdir() if path.is_file()]
+    assert [item.id for item in await library.results(user_id)] == [video.id]
+
+
+async def test_extend_shows_the_joining_and_a_cancelled_one_keeps_the_clip(
+    app: WebApp, visit: Visit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(output_download, "join_videos", join_half)
+    monkeypatch.setattr(output_download, "_REPORT_INTERVAL_S", 0.05)
+    video = await result(app, visit[1], "wan22_5b", **VIDEO)
+    job = await go_on(app, visit, "extend", video)
+    async with aclosing(app.service.follow(job.id, visit[1])) as snapshots:
+        async for snapshot in snapshots:
+            if snapshot.text == "Joining the videos: 50%":
+                assert "Joining the videos: 50%" in job_card(snapshot)
+                break
+    assert await app.service.cancel(job.id, visit[1])
+    ended = await end_of(app.service, job)
+    assert ended.phase is Phase.CANCELLED
+    assert [len(video_packets(item.path)) for item in ended.items] == [8]
+
+
 async def test_trim_and_timelines_of_a_video(app: WebApp, visit: Visit) -> None:
     browser, user_id = visit
     video = await result(app, user_id, "wan22_5b", **VIDEO)
     original = video.path.read_bytes()
     wanted = {"item": video.id, "start_s": 0.25, "end_s": 0.75}
-    made = (await browser.post("/library/trim", json=wanted)).json()
+    made = await trimmed(browser, **wanted)
     part = await app.service.library.item(made["item"], user_id)
     assert (part.parent_id, part.prompt, part.seed) == (video.id, "a fox", 42)
     assert len(video_packets(part.path)) == 4
-    assert (await browser.post("/library/trim", json=wanted)).json() == made  # a repeated request
+    assert await trimmed(browser, **wanted) == made  # a repeated request
     assert video.path.read_bytes() == original
-    beyond = await browser.post("/library/trim", json={**wanted, "start_s": 8, "end_s": 9})
-    assert beyond.status_code == 422
-    assert "no frame in this part" in beyond.json()["error"]
+    beyond = await trimmed(browser, item=video.id, start_s=8, end_s=9)
+    assert "no frame in this part" in beyond["error"]
+    assert "error" in await trimmed(browser, item=999, start_s=0, end_s=9)
     strip = await app.service.library.timeline(video)
     assert strip is not None
     with Image.open(strip) as image:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -37,6 +38,7 @@ class WebApp:
         """Return a new browser's HTTP client and its `user_id`."""
         app = Starlette(routes=[route for tab in tabs for route in tab.routes()])
         app.auth = None  # type: ignore[attr-defined]
+        app.stop_event = asyncio.Event()  # type: ignore[attr-defined]
         cookie = self.access.new_cookie()
         client = httpx.AsyncClient(
             transport=httpx.ASGITransport(app), base_url="http://page", cookies={COOKIE: cookie}

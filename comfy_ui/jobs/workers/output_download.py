@@ -7,7 +7,7 @@ import logging
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
-from typing import Any, Final
+from typing import Final, TypeVar
 
 from ...client import ComfyWSClient
 from ...client.transfer.files import MAX_FILE_BYTES, DownloadTarget
@@ -24,7 +24,7 @@ from ...library.video_editing import join_videos
 from ...protocol.outputs import OutputFile, Outputs
 from ...storage.records import Job, JobError, JobStatus, StoredFile
 from ...storage.single_thread import SingleThread
-from ...worker_processes import ENCODING_VIDEO, WORKERS
+from ...worker_processes import ENCODING_VIDEO, VIDEO_WORKERS
 from ...workflow.video_extension import continues_video
 from ..queue import JobReport
 from .active_job import ActiveJob, cancelled, wait_for_any
@@ -33,12 +33,16 @@ logger = logging.getLogger(__name__)
 
 _MAX_JOB_BYTES: Final = 4 * MAX_FILE_BYTES
 _CANCEL_GRACE_S: Final = 3.0
+_REPORT_INTERVAL_S: Final = 1.0
+
+T = TypeVar("T")
 
 
 class OutputDownloader:
     """Downloads files from one server into the library.
 
-    ``on_unreachable`` is awaited before each retry while the server is unreachable. ``limit_bytes``
+    ``on_unreachable`` is awaited before each retry while the server is unreachable, and
+    ``on_joining`` with 0 to 1 while two videos are joined. ``limit_bytes``
     returns a user's quota, which also limits the files of one job. ``find_source`` returns the file
     of the result that a job works on, or None if it is deleted.
     """
@@ -49,6 +53,7 @@ class OutputDownloader:
         files: FileStore,
         file_thread: SingleThread,
         on_unreachable: Callable[[ActiveJob, ComfyHeadlessError], Awaitable[None]],
+        on_joining: Callable[[ActiveJob, float], Awaitable[None]],
         *,
         limit_bytes: Callable[[str], int | None],
         find_source: Callable[[Job], Awaitable[Path | None]],
@@ -57,6 +62,7 @@ class OutputDownloader:
         self._files = files
         self._file_thread = file_thread
         self._on_unreachable = on_unreachable
+        self._on_joining = on_joining
         self._limit_bytes = limit_bytes
         self._find_source = find_source
 
@@ -126,29 +132,49 @@ class OutputDownloader:
         """Join a clip to the video that it continues; return the new files.
 
         The clip is kept beside the whole if it had to be encoded again, and alone if joining fails.
+
+        Raises:
+            GenerationCancelledError: the job was cancelled meanwhile.
         """
         source = await self._find_source(active.job)
         if source is None:
             logger.info("Job %s: the video that it continues is deleted.", active.job.id)
             return [clip]
         target = self._files.incoming()
+        joined = 0.0
+
+        def on_progress(fraction: float) -> None:
+            nonlocal joined
+            joined = fraction
+
+        async def report() -> None:
+            while True:
+                await asyncio.sleep(_REPORT_INTERVAL_S)
+                await self._on_joining(active, joined)
+
+        reporting = asyncio.ensure_future(report())
         try:
-            copied = await WORKERS.run(
-                join_videos,
-                source,
-                self._files.folder / clip.path,
-                target,
-                user_id=active.job.user_id,
-                limits=ENCODING_VIDEO,
+            copied = await _unless_stopped(
+                active,
+                VIDEO_WORKERS.run(
+                    join_videos,
+                    *(source, self._files.folder / clip.path, target),
+                    user_id=active.job.user_id,
+                    limits=ENCODING_VIDEO,
+                    on_progress=on_progress,
+                ),
             )
             name = f"{PurePosixPath(file.filename).stem}_extended.mp4"
             whole = await self._file_thread.run(
                 self._files.adopt, target, replace(file, filename=name)
             )
+        except GenerationCancelledError:
+            raise
         except Exception as error:  # noqa: BLE001 -- a decoder may raise anything, and no result is lost over it
             logger.warning("Job %s: the videos could not be joined: %s", active.job.id, error)
             return [clip]
         finally:
+            await cancelled(reporting)
             target.unlink(missing_ok=True)
         return [whole] if copied else [whole, clip]
 
@@ -164,8 +190,8 @@ class OutputDownloader:
         return download
 
 
-async def _unless_stopped(active: ActiveJob, work: Coroutine[Any, Any, Any]) -> None:
-    """Await the work; once the job is cancelled, for a few seconds only.
+async def _unless_stopped(active: ActiveJob, work: Coroutine[None, None, T]) -> T:
+    """Return the result of the work; once the job is cancelled, for a few seconds only.
 
     The result of a job that is cancelled just as it finishes is kept that way.
 
@@ -178,7 +204,7 @@ async def _unless_stopped(active: ActiveJob, work: Coroutine[Any, Any, Any]) -> 
         if not working.done():
             await asyncio.wait({working}, timeout=_CANCEL_GRACE_S)
         if not working.done():
-            raise GenerationCancelledError("Cancelled while its files were downloaded.")
+            raise GenerationCancelledError("Cancelled while its files were stored.")
     finally:
         await cancelled(working)
-    working.result()
+    return working.result()

@@ -92,6 +92,7 @@ class Worker:
             files,
             file_thread,
             self._reconnect,
+            self._report_joining,
             limit_bytes=limit_bytes,
             find_source=find_source,
         )
@@ -471,6 +472,12 @@ class Worker:
             self._server.name, JobReport(job_id=active.job.id, progress=progress)
         )
 
+    async def _report_joining(self, active: ActiveJob, fraction: float) -> None:
+        text = f"Joining the videos: {fraction:.0%}"
+        await self._queue.publish(
+            self._server.name, JobReport(job_id=active.job.id, phase=Phase.SAVING, text=text)
+        )
+
     async def _reconnect(self, active: ActiveJob, error: ComfyHeadlessError) -> None:
         logger.info("Job %s waits for the server: %s", active.job.id, error)
         if is_silence(error):  # busy, as while it loads a model: StallWatch reports if for long
@@ -501,6 +508,7 @@ class Worker:
             job_id=active.job.id,
             status=status,
             prompt_id=active.prompt_id,
+            text="",  # that of the last node
             outputs=outputs,
         )
         await self._queue.publish(self._server.name, report)

@@ -58,6 +58,16 @@ class JobAnswer(BaseModel):
     notices: list[str] = Field(default=[], description="values that were rounded")
 
 
+class TrimAnswer(BaseModel):
+    """The progress of a cut, and at the end its file."""
+
+    job: str | None = Field(description="id of the job of the new file")
+    phase: str
+    done: bool
+    progress: float = Field(description="percent")
+    files: list[FileAnswer]
+
+
 class StateAnswer(BaseModel):
     """The state of a job, with the fields of "generate", or of a group of jobs."""
 
@@ -133,6 +143,8 @@ class PauseAnswer(BaseModel):
 OUTPUTS: dict[str, type[BaseModel]] = {
     "generate": JobAnswer,
     "run_workflow": JobAnswer,
+    "extend": JobAnswer,
+    "trim": TrimAnswer,
     "enhance": EnhanceAnswer,
     "presets": PresetsAnswer,
     "job": StateAnswer,

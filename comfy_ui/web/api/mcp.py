@@ -180,8 +180,8 @@ class McpTools:
         last: Any = {}
         async with aclosing(answers) as parts:
             async for last in parts:
-                if call.job_id is None:
-                    call.job_id, call.group_id = last["job"], last["group"]
+                if call.job_id is None and not last["done"]:
+                    call.job_id, call.group_id = last["job"], last.get("group")
                     if call.cancelled:
                         self._cancel(call)
                 await ctx.session.report_progress(last["progress"], 100, _progress_message(last))
@@ -452,9 +452,9 @@ async def _disconnected(receive: Any) -> None:
 
 def _progress_message(answer: Mapping[str, Any]) -> str:
     """The phase, with the time until the job starts or ends as far as known."""
-    if answer["starts_in_s"]:
+    if answer.get("starts_in_s"):
         return f"{answer['phase']}, starts in about {answer['starts_in_s']:.0f} s"
-    if answer["eta_s"] is not None:
+    if answer.get("eta_s") is not None:
         return f"{answer['phase']}, {answer['eta_s']:.0f} s left"
     return str(answer["phase"])
 

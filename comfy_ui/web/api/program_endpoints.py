@@ -1,4 +1,4 @@
-"""The named endpoints for programs; the same eight are the tools of ``--mcp`` (see :mod:`.mcp`).
+"""The named endpoints for programs; the same ten are the tools of ``--mcp`` (see :mod:`.mcp`).
 
 Each checks ``access`` first, as the page's handlers do; no other handler has a name.
 """
@@ -26,6 +26,7 @@ from ...prompts import aenhance_prompt, load_styles
 from ...prompts.language_models.model_choice import RULES
 from ...prompts.language_models.sources import find_source
 from ...protocol.object_info import NodeRegistry
+from ...protocol.progress import Phase
 from ...storage.records import (
     EVERYONE,
     TEMPLATES,
@@ -57,6 +58,7 @@ from ..preset_catalog import CatalogEntry
 from ..services import Services
 from ..tabs.create.enhance_prompt import kind_of
 from ..tabs.create.grid_request import grid
+from ..tabs.create.one_press import extension
 from ..webhooks.webhook_message import webhook_target
 
 __all__ = ["ENDED_WITH_CALLER", "NAMES", "ProgramEndpoints"]
@@ -64,6 +66,8 @@ __all__ = ["ENDED_WITH_CALLER", "NAMES", "ProgramEndpoints"]
 NAMES: Final = (
     "generate",
     "run_workflow",
+    "extend",
+    "trim",
     "enhance",
     "presets",
     "job",
@@ -72,12 +76,12 @@ NAMES: Final = (
     "resume",
 )
 """The names of all endpoints, methods of :class:`ProgramEndpoints`."""
-ENDED_WITH_CALLER: Final = frozenset({"run_workflow"})
+ENDED_WITH_CALLER: Final = frozenset({"run_workflow", "trim"})
 """Endpoints whose work ends when the caller hangs up. A job that is queued by then continues."""
 
 _MAX_PROMPT: Final = 20_000
-_FOLLOWING: Final = frozenset({"generate", "run_workflow"})
-"""They run as long as their job."""
+_FOLLOWING: Final = frozenset({"generate", "run_workflow", "extend", "trim"})
+"""They run as long as their job or work."""
 _MAX_FOLLOWED: Final = 150  # of Gradio's places; the others are for the page
 _PREPARING: Final = Limits(cpu_s=60, wall_s=180.0)
 """The limits for the workflows of admins, which may be the largest that ComfyUI can run."""
@@ -161,10 +165,12 @@ class ProgramEndpoints:
         *,
         key: str | None,
         webhook: str = "",
+        extends: LibraryItem | None = None,
     ) -> list[Job]:
         """Queue a job of a preset, or the group of jobs that the arrays in its prompts stand for.
 
-        The caller has checked that the user may run it.
+        The caller has checked that the user may run it. ``extends`` is the video that the new one
+        continues.
 
         Raises:
             ValidationError, StorageError: as :meth:`.JobService.submit`, or a value names a file
@@ -183,6 +189,8 @@ class ProgramEndpoints:
             webhook=target,
             api_key=self._access.job_key(request),
             may_spend=self._access.allows("spend", request),
+            source=extends,
+            extends=extends is not None,
         )
         if not array_axes(preset, values):
             return [await service.submit(template)]
@@ -193,6 +201,89 @@ class ProgramEndpoints:
             down=cells.down,
         )
         return await service.groups.jobs(queued.id, user_id)
+
+    async def extend(
+        self,
+        request: gr.Request,
+        job_id: str,
+        prompt: str = "",
+        values: dict[str, Any] | None = None,
+        file: int | None = None,
+    ) -> AsyncGenerator[dict[str, Any], None]:
+        """Continue a job's video from its last frame, and join both. Responds like "generate".
+
+        Uses the preset of the video if that takes an image, else one of its family, with the
+        settings of the video. The file of the video stays as it is.
+
+        Args:
+            job_id: The "job" of a response whose "files" have a video.
+            prompt: What happens next; empty for the prompt of the video.
+            values: Other parameters of the preset, as for "generate", for instance {"frames": 49}.
+            file: The "id" of the file to continue, if the job has several videos.
+        """
+        user_id = self._access.require("run", request)
+        await self._services.connection.wait_ready()
+        item = await self._video(job_id, file, user_id)
+        preset, settings = await extension(item, self._services.catalog, self._uploads)
+        own_values, webhook = _without_webhook(values)
+        job_values = {**settings, **own_values}
+        prompt_param = preset.by_role("prompt")
+        if prompt_param is not None and prompt_param.id not in own_values:
+            job_values[prompt_param.id] = str(prompt).strip()[:_MAX_PROMPT] or item.prompt
+        jobs = await self.submit_preset(
+            request,
+            user_id,
+            preset,
+            job_values,
+            key=_key(request),
+            webhook=webhook,
+            extends=item,
+        )
+        async with aclosing(self._followed([job.id for job in jobs], user_id)) as snapshots:
+            async for one in snapshots:
+                yield one
+
+    async def trim(
+        self,
+        request: gr.Request,
+        job_id: str,
+        start_s: float,
+        end_s: float,
+        file: int | None = None,
+    ) -> AsyncGenerator[dict[str, Any], None]:
+        """Store a part of a job's video as a new result; the video stays as it is.
+
+        Streams the progress in percent and ends with the new file. Hanging up cancels it.
+
+        Args:
+            job_id: The "job" of a response whose "files" have a video.
+            start_s: Where the part begins, in seconds from the start of the video.
+            end_s: Where it ends.
+            file: The "id" of the file to trim, if the job has several videos.
+        """
+        user_id = self._access.require("run", request)
+        item = await self._video(job_id, file, user_id)
+        cut = self._services.library.cut(item.id, user_id, float(start_s), float(end_s))
+        async with aclosing(cut) as steps:
+            async for step in steps:
+                made = step if isinstance(step, LibraryItem) else None
+                yield {
+                    "job": made and made.job_id,
+                    "phase": str(Phase.SUCCEEDED if made else Phase.RUNNING),
+                    "done": made is not None,
+                    "progress": 100.0 if isinstance(step, LibraryItem) else round(100 * step, 1),
+                    "files": [self._file(made, user_id)] if made else [],
+                }
+
+    async def _video(self, job_id: str, file: int | None, user_id: str) -> LibraryItem:
+        """Return the video of a job, the first one unless ``file`` names another."""
+        snapshot = await self._services.jobs.snapshot(str(job_id), user_id)
+        for item in snapshot.items:
+            if item.kind == "video" and file in (None, item.id):
+                return item
+        raise ValidationError(
+            "This job has no such video.", hint='Name one of the "files" of a job that is done.'
+        )
 
     async def run_workflow(
         self,

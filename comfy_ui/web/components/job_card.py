@@ -109,6 +109,7 @@ def job_card(snapshot: Snapshot, *, ratio: float | None = None, has_results: boo
         start=queued_start(snapshot),
         iteration=iteration(snapshot),
         text=page_text(snapshot.text, limit=120) if running and snapshot.text else "",
+        saving=snapshot.text if phase is Phase.SAVING and snapshot.text else "",
         eta=eta(snapshot),
         percent=None if phase in {Phase.QUEUED, Phase.CANCELLED} else int(snapshot.progress),
         has_results=has_results and snapshot.terminal,

@@ -7,8 +7,9 @@ search costs one small request and no Gradio event.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
+import json
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import aclosing, suppress
 from typing import Annotated, Final, Self, TypeVar, get_args
 
 from pydantic import BaseModel, BeforeValidator, Field, model_validator
@@ -16,7 +17,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response, StreamingResponse
 from starlette.routing import BaseRoute, Route
 
-from ...errors import ValidationError
+from ...errors import ComfyHeadlessError, ValidationError
 from ...storage.records import (
     ItemSort,
     Job,
@@ -29,7 +30,7 @@ from ...storage.records import (
 from ..components.html import size
 from ..components.html_block import html_block
 from ..components.library_view import comparison, detail, frame, group_head, tiles
-from ..http.handlers import PRIVATE, asked, body, guarded, while_connected
+from ..http.handlers import PRIVATE, asked, body, events, guarded
 from ..tab import PageParts, Tab
 from .create.one_press import one_press_titles
 
@@ -336,11 +337,23 @@ class LibraryTab(Tab):
         return await self._importing(request)
 
     async def _trim(self, request: Request) -> Response:
-        """Store a part of a video as a new result; respond with its id."""
+        """Store a part of a video as a new result: events with the progress, then with its id.
+
+        The end of the connection cancels it.
+        """
         user_id = self._access.require("run", request)
         part = asked(_VideoCut, await body(request))
-        work = self._services.library.cut(part.item, user_id, part.start_s, part.end_s)
-        return JSONResponse({"item": (await while_connected(request, work)).id}, headers=PRIVATE)
+        return events(request, self._trimming(part, user_id), reconnect=False)
+
+    async def _trimming(self, part: _VideoCut, user_id: str) -> AsyncGenerator[str, None]:
+        cut = self._services.library.cut(part.item, user_id, part.start_s, part.end_s)
+        try:
+            async with aclosing(cut) as steps:
+                async for step in steps:
+                    news = {"progress": step} if isinstance(step, float) else {"item": step.id}
+                    yield f"data: {json.dumps(news)}\n\n"
+        except ComfyHeadlessError as error:
+            yield f"data: {json.dumps({'error': str(error)})}\n\n"
 
     async def _detail(self, request: Request) -> Response:
         user_id = self._access.require("see_own", request)

@@ -30,7 +30,7 @@ from .form_state import FormState
 from .generate import GenerateHandler, GenerateResponse
 from .reuse_settings import GO_ON, TOOL, image_of, tool_for, video_of
 
-__all__ = ["STRENGTHS", "OnePress", "one_press_titles", "one_press_ways"]
+__all__ = ["STRENGTHS", "OnePress", "extension", "one_press_titles", "one_press_ways"]
 
 STRENGTHS: Final[Mapping[str, float]] = {"subtle": 0.35, "strong": 0.7}
 """How much of the image each kind of variation redraws."""
@@ -90,6 +90,25 @@ def _extends(item: LibraryItem, catalog: PresetCatalog) -> CatalogEntry | None:
         ):
             return entry
     return None
+
+
+async def extension(
+    item: LibraryItem, catalog: PresetCatalog, uploads: UploadRoutes
+) -> tuple[Preset, dict[str, Any]]:
+    """Return a preset that continues a video, and the values that do so from its last frame.
+
+    Raises:
+        ValidationError: no preset can continue it, or it has no frame.
+        StorageError: its last frame cannot be read or stored.
+    """
+    entry = _extends(item, catalog) if item.kind == "video" else None
+    target = entry.preset.by_role("image") if entry else None
+    if entry is None or target is None:
+        raise ValidationError(
+            "No preset here can continue this.", hint="A preset that makes videos from images can."
+        )
+    values = _extension_values(item, catalog.find(item.preset), entry.preset)
+    return entry.preset, {**values, target.id: await image_of(item, uploads)}
 
 
 def _variations(item: LibraryItem, catalog: PresetCatalog) -> CatalogEntry | None:
