@@ -507,11 +507,13 @@ async def open_jobs(
     servers = distinct_servers([client, *others])
     durations = {server.name: server.client.durations for server in servers}
     async with AsyncExitStack() as stack:
-        store, library_store, webhooks = await stack.enter_async_context(open_stores(data_dir))
+        store, library_store, webhooks, files = await stack.enter_async_context(
+            open_stores(data_dir)
+        )
         library = LibraryService(
             library_store,
             store,
-            data_dir,
+            files,
             keep_deleted_s=keep_deleted_s,
             limit_bytes=limit_bytes,
         )
@@ -520,7 +522,7 @@ async def open_jobs(
         await learned_durations.load(store, durations)
         stack.push_async_callback(learned_durations.save, store, durations)
         queue = await stack.enter_async_context(
-            open_queue(store, data_dir, waiting_limit, durations)
+            open_queue(store, files.folder, waiting_limit, durations)
         )
         grids = GridService(
             store=store, queue=queue, files=library.files, file_thread=library.file_thread

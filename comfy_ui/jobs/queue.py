@@ -233,7 +233,7 @@ class JobQueue(Protocol):
 OpenQueue: TypeAlias = Callable[
     [JobStore, Path, int, Mapping[str, NodeDurations]], AbstractAsyncContextManager[JobQueue]
 ]
-"""Opens a queue over a store, for a data folder.
+"""Opens a queue over a store, for the folder that the paths of results are relative to.
 
 The number limits the waiting jobs of a user. The mapping is what is learned of the servers here.
 """

@@ -28,7 +28,7 @@ from ..storage.records import Job, JobStatus, StoredFile
 from ..storage.single_thread import SingleThread
 from ..workflow.metadata import Metadata, read_metadata
 from ..workflow.prompt_of_graph import prompt_of_graph
-from .result_files import FileStore
+from .result_files import ResultFiles
 
 logger = logging.getLogger(__name__)
 
@@ -114,7 +114,7 @@ class FolderImporter:
     def __init__(
         self,
         jobs: JobStore,
-        files: FileStore,
+        files: ResultFiles,
         file_thread: SingleThread,
         *,
         deletion_lock: asyncio.Lock,
@@ -187,7 +187,7 @@ class FolderImporter:
             for relative in await self._file_thread.run(self._files.unnamed, named):
                 try:
                     stored, at = await self._file_thread.run(self._files.recover, relative)
-                except OSError as error:
+                except (OSError, StorageError) as error:
                     logger.warning("The file %s could not be imported: %s", relative, error)
                     continue
                 metadata = await asyncio.to_thread(_metadata, self._files.folder / relative)

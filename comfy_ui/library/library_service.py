@@ -6,15 +6,17 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Container, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path, PurePath
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from ..errors import StorageError, ValidationError
 from ..pictures import load_formats
 from ..protocol.outputs import OutputFile
+from ..storage.file_stores.file_store import FileStore
 from ..storage.job_store import JobStore
 from ..storage.quota import StorageUsage
 from ..storage.records import (
@@ -34,7 +36,7 @@ from ..storage.single_thread import SingleThread
 from ..worker_processes import DECODING_VIDEO, ENCODING_VIDEO, VIDEO_WORKERS, WORKERS
 from .folder_import import FolderImporter, ImportProgress, LastImport
 from .library_store import LibraryStore
-from .result_files import YOUNG_S, FileStore, zip_chunks
+from .result_files import YOUNG_S, ResultFiles, zip_chunks
 from .stores import OpenStores, open_sqlite_stores
 from .timelines import write_peaks, write_strip, write_views
 from .uploads import UploadStore
@@ -56,6 +58,9 @@ _TIMELINES: Final[Mapping[Kind, Callable[[Path, Path], None]]] = {
 _PURGE_INTERVAL_S: Final = 3600.0
 _RECENT_JOBS: Final = 40
 _CUT_INTERVAL_S: Final = 0.25
+_FETCHES: Final = 8  # at a time, from a remote file store
+
+R = TypeVar("R")
 
 
 class LibraryService:
@@ -66,7 +71,7 @@ class LibraryService:
     Args:
         store: the store of results and uploads.
         jobs: the store of the jobs that results belong to.
-        folder: the data folder.
+        files: the store of the files of results and uploads.
         keep_deleted_s: how long a deleted result can be restored, unless its space is needed; at
             least one hour.
         limit_bytes: returns a user's quota for results, or None for no limit.
@@ -81,33 +86,35 @@ class LibraryService:
         self,
         store: LibraryStore,
         jobs: JobStore,
-        folder: Path,
+        files: FileStore,
         *,
         keep_deleted_s: float = KEEP_DELETED_S,
         limit_bytes: Callable[[str], int | None] = lambda _: None,
     ) -> None:
-        self.files = FileStore(folder)
+        self.files = ResultFiles(files)
         self.file_thread = SingleThread("comfy-ui-files")
-        self.uploads = UploadStore(folder)
+        self.uploads = UploadStore(files)
         self._store = store
         self._jobs = jobs
-        self._folder = folder
+        self._file_store = files
         self._keep_deleted_s = max(keep_deleted_s, YOUNG_S)
         self._limit_bytes = limit_bytes
+        self._fetching = ThreadPoolExecutor(_FETCHES, "comfy-ui-fetch")
         self._loading: asyncio.Future[None] | None = None
-        self._last_import = LastImport(folder)
+        self._last_import = LastImport(files.folder)
         self._deletion_lock = asyncio.Lock()  # against deleting a file that is being imported
 
     async def open(self) -> None:
         """Create the folders.
 
         Raises:
-            StorageError: the disk refuses.
+            StorageError: the disk refuses, or the file store cannot be used.
         """
         try:
-            await self.file_thread.run(self.files.prepare)
+            await self.file_thread.run(self._file_store.prepare)
         except OSError as error:
-            raise StorageError(f"The folder {self._folder} cannot be used: {error}.") from error
+            folder = self._file_store.folder
+            raise StorageError(f"The folder {folder} cannot be used: {error}.") from error
         self._loading = asyncio.ensure_future(self.file_thread.run(load_formats))
 
     async def check_files(self) -> None:
@@ -115,12 +122,14 @@ class LibraryService:
 
         Raises:
             OSError: the folder cannot be written to.
+            StorageError: the file store cannot be used.
         """
         await asyncio.to_thread(self.files.check)
 
     async def aclose(self) -> None:
-        """End the file thread. May be called twice."""
+        """End the threads. May be called twice."""
         await self.file_thread.close()
+        self._fetching.shutdown(wait=False)
 
     @property
     def notice(self) -> str:
@@ -322,7 +331,7 @@ class LibraryService:
         if job.parent_id is None:
             return None
         items = await self._store.items([job.parent_id], job.user_id)
-        return items[0].path if items else None
+        return await self.fetch(items[0].path) if items else None
 
     async def recent_presets(self, user_id: str) -> list[str]:
         """Return the presets that the user has run lately, the newest first."""
@@ -346,17 +355,35 @@ class LibraryService:
         write = _TIMELINES.get(item.kind)
         if write is None:
             return None
-        path = self.files.timeline(item.path)
+        path = await self.fetch(self.files.timeline(item.path))
         if not path.exists():
+            original = await self.fetch(item.path)
             path.parent.mkdir(parents=True, exist_ok=True)
             try:
                 await WORKERS.run(
-                    write, item.path, path, user_id=item.user_id, limits=DECODING_VIDEO
+                    write, original, path, user_id=item.user_id, limits=DECODING_VIDEO
                 )
+                await self._in_file_store(self.files.save_drawn, path)
             except Exception as error:  # noqa: BLE001 -- a decoder may raise anything
                 logger.info("No timeline of %s: %s", item.path.name, error)
                 return None
         return path
+
+    async def fetch(self, path: Path) -> Path:
+        """Return the path of a result or its thumbnail, once its file is on this machine.
+
+        There is no file at the path if there is none anywhere.
+
+        Raises:
+            StorageError: the file store cannot be used, or its file is damaged.
+        """
+        return await self._in_file_store(self.files.fetch, path)
+
+    async def _in_file_store(self, call: Callable[[Path], R], path: Path) -> R:
+        """Call a method that may wait for the file store: in a thread unless it is a folder."""
+        if not self._file_store.remote:
+            return call(path)
+        return await asyncio.get_running_loop().run_in_executor(self._fetching, call, path)
 
     async def cut(
         self, item_id: int, user_id: str, start_s: float, end_s: float
@@ -405,7 +432,7 @@ class LibraryService:
         try:
             await VIDEO_WORKERS.run(
                 cut_video,
-                *(item.path, part, start_s, end_s),
+                *(await self.fetch(item.path), part, start_s, end_s),
                 user_id=user_id,
                 limits=ENCODING_VIDEO,
                 on_progress=on_progress,
@@ -454,7 +481,10 @@ class LibraryService:
         A file that was created within the last hour is removed later.
         """
         ids = await self._store.delete_forever(list(item_ids), user_id)
-        await self._purge_results()
+        try:
+            await self._purge_results()
+        except StorageError as error:
+            logger.warning("The files of deleted results are removed later: %s", error)
         return ids
 
     async def zip(self, item_ids: Iterable[int], user_id: str) -> AsyncGenerator[bytes, None]:
@@ -463,7 +493,9 @@ class LibraryService:
         :data:`.result_files.METADATA_FILE` in it has the settings of each file.
         """
         items = await self._store.items(list(item_ids), user_id)
-        chunks = zip_chunks((item.filename, item.path, _settings(item)) for item in items)
+        chunks = zip_chunks(
+            (item.filename, self.files.fetch(item.path), _settings(item)) for item in items
+        )
         try:
             while chunk := await self.file_thread.run(next, chunks, b""):
                 yield chunk
@@ -604,6 +636,7 @@ class LibraryService:
         if not excess:
             return
         async with self._deletion_lock:
+            await self.file_thread.run(self._file_store.check)
             before = time.time() - YOUNG_S
             paths = await self._store.purge_oldest(
                 user_id, deleted_before=before, least_bytes=excess
@@ -647,6 +680,7 @@ class LibraryService:
 
     async def _purge_results(self) -> None:
         async with self._deletion_lock:
+            await self.file_thread.run(self._file_store.check)  # else files without rows stay
             now = time.time()
             paths = await self._store.purge(
                 deleted_before=now - self._keep_deleted_s, created_before=now - YOUNG_S
@@ -680,7 +714,7 @@ async def open_library(
         StorageError: the folder cannot be used, or an app is using it.
     """
     async with open_stores(folder) as stores:
-        library = LibraryService(stores.library, stores.jobs, folder)
+        library = LibraryService(stores.library, stores.jobs, stores.files)
         try:
             await library.open()
             yield library

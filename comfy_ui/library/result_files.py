@@ -2,7 +2,7 @@
 
 ::
 
-    incoming/   incomplete downloads; emptied at start
+    incoming/   incomplete downloads
     files/ab/abcdef….png    originals, byte for byte as ComfyUI wrote them
     thumbs/ab/abcdef….webp  thumbnails
     thumbs/ab/abcdef….strip.webp, …peaks.json    timelines of videos and sounds
@@ -28,8 +28,10 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
 from ..client.transfer.files import DownloadTarget, safe_name
+from ..errors import StorageError
 from ..protocol.outputs import OutputFile, kind_of
-from ..storage.records import Kind, StoredFile
+from ..storage.file_stores.file_store import FileStore
+from ..storage.records import Kind, LibraryItem, StoredFile
 from ..worker_processes import LIBRARY_WORKERS, Limits
 from .result_decoding import write_thumbnail
 
@@ -47,65 +49,60 @@ YOUNG_S: Final = 3600.0
 """A younger file may belong to a job that is being stored."""
 
 
-class FileStore:
-    """Original files and thumbnails in the data folder."""
+class ResultFiles:
+    """Original files and thumbnails, written into the folder of a file store and kept by it."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self._incoming = folder / "incoming"
-
-    def prepare(self) -> None:
-        """Create the folders and delete incomplete downloads of a killed process."""
-        shutil.rmtree(self._incoming, ignore_errors=True)
-        for name in ("incoming", "files", "thumbs"):
-            (self.folder / name).mkdir(parents=True, exist_ok=True)
+    def __init__(self, store: FileStore) -> None:
+        self.store = store
+        self.folder = store.folder
+        self._incoming = store.folder / "incoming"
 
     def check(self) -> None:
-        """Write a file and delete it.
+        """Write a file and delete it, and ask the file store.
 
         Raises:
             OSError: the folder cannot be written to.
+            StorageError: the file store cannot be used.
         """
         path = self.incoming()
         path.write_bytes(b"-")
         path.unlink()
+        self.store.check()
 
     def incoming(self) -> Path:
         """Return a new path for a download."""
         return self._incoming / uuid.uuid4().hex
 
     def download_target(self, max_bytes: int) -> DownloadTarget:
-        """Return a target for a download, which :meth:`take` stores."""
+        """Return a target for a download, for :meth:`place`."""
         return DownloadTarget(folder=self._incoming, max_bytes=max_bytes)
 
-    def take(self, download: DownloadTarget, file: OutputFile) -> StoredFile:
-        """Store a complete download.
+    def place(self, downloaded: Path, file: OutputFile) -> Path:
+        """Move a complete download to the path of its content; :meth:`keep` stores it.
 
         Raises:
-            OSError, StorageError: the disk refuses; no file is left behind.
+            OSError: the disk refuses; no file is left behind.
         """
         try:
-            return self.adopt(download.finish(), file)
+            return self._move_in(downloaded, file)
         finally:
-            download.discard()
+            downloaded.unlink(missing_ok=True)
 
     def adopt(self, downloaded: Path, file: OutputFile) -> StoredFile:
         """Move a complete download into the store and create its thumbnail.
 
         Raises:
             OSError: the disk refuses; no file is left behind.
+            StorageError: the file store cannot be used.
         """
-        try:
-            path = self._move_in(downloaded, file)
-        finally:
-            downloaded.unlink(missing_ok=True)
-        return self._stored(path, file)
+        return self.keep(self.place(downloaded, file), file)
 
     def write(self, content: bytes, file: OutputFile) -> StoredFile:
         """Store bytes as a file.
 
         Raises:
             OSError: the disk refuses; no file is left behind.
+            StorageError: the file store cannot be used.
         """
         path = self.incoming()
         path.write_bytes(content)
@@ -118,6 +115,7 @@ class FileStore:
 
         Raises:
             OSError: the file cannot be read, or the disk refuses; no file is left behind.
+            StorageError: the file store cannot be used.
         """
         temporary = self.incoming()
         try:
@@ -132,7 +130,7 @@ class FileStore:
                 temporary.replace(path)
         finally:
             temporary.unlink(missing_ok=True)
-        return self._stored(path, file)
+        return self.keep(path, file, refresh=False)
 
     def path_of(self, original: Path, file: OutputFile) -> str:
         """Return where :meth:`import_file` puts a file, relative to the data folder."""
@@ -141,30 +139,39 @@ class FileStore:
         return self._place(digest, file).relative_to(self.folder).as_posix()
 
     def unnamed(self, named: Container[str]) -> list[str]:
-        """Return the original files that are not in ``named``, relative to the data folder."""
-        paths = (
-            path.relative_to(self.folder).as_posix() for path in (self.folder / "files").glob("*/*")
-        )
-        return sorted(path for path in paths if path not in named)
+        """Return the keys of the original files that are not in ``named``."""
+        return sorted(key for key in self.store.list("files/") if key not in named)
 
-    def recover(self, relative: str) -> tuple[StoredFile, float]:
+    def recover(self, key: str) -> tuple[StoredFile, float]:
         """Return the record of an original file whose row was lost, and its modification time."""
-        path = self.folder / relative
+        path, modified_at = self.store.local(key), self.store.modified_at(key)
         name = f"recovered_{path.stem[:12]}{path.suffix}"
         file = OutputFile(name, node="import", kind=kind_of(name))
-        return self._stored(path, file), path.stat().st_mtime
+        return self.keep(path, file, refresh=False), modified_at
 
-    def _stored(self, path: Path, file: OutputFile) -> StoredFile:
+    def keep(self, path: Path, file: OutputFile, *, refresh: bool = True) -> StoredFile:
+        """Store the original that is at ``path``, and its thumbnail; return its record.
+
+        It can be called again after an error: the file stays.
+
+        Raises:
+            OSError: the disk refuses.
+            StorageError: the file store cannot be used.
+        """
         name = safe_name(file.filename)
         thumbnail = self.folder / "thumbs" / path.parent.name / f"{path.stem}.webp"
         size = _thumbnail(path, thumbnail, file.kind)
+        drawn = self._key(thumbnail) if thumbnail.exists() else None
+        for key in (self._key(path), drawn):
+            if key is not None:
+                self.store.save(key, refresh=refresh)
         return StoredFile(
             source="/".join(file.key),
             kind=file.kind,
             filename=name,
             media_type=mimetypes.guess_type(name)[0] or "application/octet-stream",
-            path=path.relative_to(self.folder).as_posix(),
-            thumbnail=thumbnail.relative_to(self.folder).as_posix() if thumbnail.exists() else None,
+            path=self._key(path),
+            thumbnail=drawn,
             width=size[0] if size else None,
             height=size[1] if size else None,
             size_bytes=path.stat().st_size,
@@ -187,26 +194,52 @@ class FileStore:
         path.parent.mkdir(parents=True, exist_ok=True)
         return path
 
+    def _key(self, path: Path) -> str:
+        return path.relative_to(self.folder).as_posix()
+
+    def fetch(self, path: Path) -> Path:
+        """Return the path of a result or of what was drawn for it, once the file is there.
+
+        If the store does not have it, neither is it at the path.
+
+        Raises:
+            StorageError: the file store cannot be used, or its file is damaged.
+        """
+        return self.store.local(self._key(path))
+
+    def save_drawn(self, path: Path) -> None:
+        """Keep what was drawn for a result at ``path``.
+
+        Raises:
+            StorageError: the file store cannot be used.
+        """
+        self.store.save(self._key(path))
+
+    def link(self, item: LibraryItem) -> str | None:
+        """Return a signed address that downloads a result, or None to send it through the app."""
+        return self.store.link(
+            self._key(item.path), filename=safe_name(item.filename), media_type=item.media_type
+        )
+
     def timeline(self, path: Path) -> Path:
         """Return where the strip, peaks or turntable of an original are kept."""
         suffix = _TIMELINES[kind_of(path.name)]
         return self.folder / "thumbs" / path.parent.name / f"{path.stem}{suffix}"
 
-    def remove(self, paths: Iterable[str]) -> None:
+    def remove(self, keys: Iterable[str]) -> None:
         """Delete files, with their thumbnails, that no row uses any more."""
-        for relative in paths:
-            path = self.folder / relative
-            digest = path.stem
+        for key in keys:
+            digest = PurePosixPath(key).stem
             try:
-                if time.time() - path.stat().st_mtime < YOUNG_S:
+                if time.time() - self.store.modified_at(key) < YOUNG_S:
                     continue
-                path.unlink()
-                for drawn in (self.folder / "thumbs" / digest[:2]).glob(f"{digest}.*"):
-                    drawn.unlink(missing_ok=True)
+                self.store.delete(key)
+                for drawn in self.store.list(f"thumbs/{digest[:2]}/{digest}."):
+                    self.store.delete(drawn)
             except FileNotFoundError:
                 continue
-            except OSError as error:
-                logger.warning("The file %s could not be deleted: %s", path, error)
+            except (OSError, StorageError) as error:
+                logger.warning("The file %s could not be deleted: %s", key, error)
 
 
 def _suffix(filename: str) -> str:

@@ -6,15 +6,15 @@ Which server runs a job is not known at the time of the upload.
 from __future__ import annotations
 
 import logging
-import os
 import re
 import time
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Final
 
 from ..errors import StorageError
+from ..storage.file_stores.file_store import FileStore
 from ..workflow.graph import AnyGraph, literals
 
 logger = logging.getLogger(__name__)
@@ -25,10 +25,14 @@ KEPT_S: Final = 30 * 86400.0
 
 
 class UploadStore:
-    """A folder of uploads, by name. All methods block."""
+    """Uploads in a file store, by name. All methods block.
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder / "inputs"
+    Each that asks the store raises StorageError if it cannot be used.
+    """
+
+    def __init__(self, store: FileStore) -> None:
+        self._store = store
+        self._folder = store.folder / "inputs"
 
     def put(self, name: str, content: bytes) -> None:
         """Write an upload atomically.
@@ -36,7 +40,7 @@ class UploadStore:
         Raises:
             StorageError: the disk refuses.
         """
-        path = self._at(name)
+        path = self._folder / name
         partial = path.with_suffix(".part")
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
@@ -49,46 +53,44 @@ class UploadStore:
                 f"The file could not be stored: {error.strerror}.",
                 hint="Free some disk space, then send it again.",
             ) from error
+        self._store.save(_key(name))
 
     def path(self, name: str) -> Path | None:
         """Return the path of an upload, or None if there is no such upload."""
         if not _NAME.fullmatch(name):
             return None
-        path = self._at(name)
+        path = self._store.local(_key(name))
         return path if path.is_file() else None
 
     def __contains__(self, name: object) -> bool:
-        return isinstance(name, str) and self.path(name) is not None
+        return (
+            isinstance(name, str)
+            and _NAME.fullmatch(name) is not None
+            and self._store.exists(_key(name))
+        )
 
     def names(self) -> set[str]:
         """Return the names of all uploads."""
-        return {path.name for path in self._folder.iterdir()} if self._folder.is_dir() else set()
+        return {PurePosixPath(key).name for key in self._store.list("inputs/")}
 
     def used_by(self, graph: AnyGraph) -> list[str]:
         """Return the uploads that a graph uses, each once, and mark them as used now."""
-        used = [name for name in upload_names(graph) if self.path(name) is not None]
-        for name in used:
-            with suppress(FileNotFoundError):
-                os.utime(self._at(name))
-        return used
+        return [name for name in upload_names(graph) if self._store.touch(_key(name))]
 
     def purge(self, unfinished: Iterable[AnyGraph] = ()) -> None:
         """Delete uploads unused for :data:`KEPT_S`, except those of the given graphs."""
         for graph in unfinished:
             self.used_by(graph)
-        if not self._folder.is_dir():
-            return
-        for path in self._folder.iterdir():
-            try:
-                if time.time() - path.stat().st_mtime > KEPT_S:
-                    path.unlink()
-            except FileNotFoundError:  # a partial file that was renamed
-                continue
-            except OSError as error:
-                logger.warning("The upload %s could not be deleted: %s", path.name, error)
+        for key, used_at in self._store.list("inputs/").items():
+            if time.time() - used_at > KEPT_S:
+                try:
+                    self._store.delete(key)
+                except OSError as error:
+                    logger.warning("The upload %s could not be deleted: %s", key, error)
 
-    def _at(self, name: str) -> Path:
-        return self._folder / name
+
+def _key(name: str) -> str:
+    return f"inputs/{name}"
 
 
 def upload_names(graph: AnyGraph) -> list[str]:

@@ -14,6 +14,7 @@ from ..library.stores import OpenStores, Stores, open_sqlite_stores
 from ..private_files import make_folder
 from ..settings import Settings
 from ..storage.database import DATABASE_FILE, lock_folder
+from ..storage.file_stores.file_store import FolderFileStore
 
 
 def choose_stores(settings: Settings, *, wait_s: float = 10.0) -> OpenStores:
@@ -54,10 +55,12 @@ async def _open_postgres_stores(url: str, wait_s: float, folder: Path) -> AsyncI
         database = PostgresDatabase(url, exclusive=True, wait_s=wait_s, name="stores")
         await database.open()
         try:
+            files = FolderFileStore(folder)
             yield Stores(
-                PostgresJobStore(database, folder),
-                PostgresLibraryStore(database, folder),
+                PostgresJobStore(database, files.folder),
+                PostgresLibraryStore(database, files.folder),
                 PostgresWebhookStore(database),
+                files,
             )
         finally:
             await database.close()

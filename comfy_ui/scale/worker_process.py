@@ -21,6 +21,7 @@ from ..jobs.workers.server import Server
 from ..jobs.workers.worker import Worker
 from ..library.library_service import LibraryService
 from ..settings import Settings
+from ..storage.file_stores.file_store import FolderFileStore
 from ..storage.records import Job
 from .postgres_database import PostgresDatabase
 from .postgres_job_store import PostgresJobStore
@@ -87,7 +88,8 @@ async def run_worker(
         await database.open()
         stack.push_async_callback(database.close)
         store = PostgresJobStore(database, folder)
-        library = LibraryService(PostgresLibraryStore(database, folder), store, folder)
+        files = FolderFileStore(folder, shared=True)  # with the app
+        library = LibraryService(PostgresLibraryStore(database, folder), store, files)
         stack.push_async_callback(library.aclose)
         await library.open()
         durations = {server.name: client.durations}

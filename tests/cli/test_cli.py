@@ -24,7 +24,7 @@ from comfy_ui.cli.exit_status import ExitStatus
 from comfy_ui.cli.main import run
 from comfy_ui.cli.object_info_cache import keep, kept
 from comfy_ui.library.library_service import open_library
-from comfy_ui.library.result_files import FileStore
+from comfy_ui.library.result_files import ResultFiles
 from comfy_ui.protocol.outputs import OutputFile
 from comfy_ui.storage.records import StoredFile
 from comfy_ui.workflow.presets.preset_store import get_preset
@@ -678,9 +678,9 @@ def test_import_undo_removes_only_what_the_last_import_added(
 def test_import_ctrl_c_says_what_was_added_and_can_be_undone(
     results_folder, tmp_path, capsys, monkeypatch
 ) -> None:
-    real = FileStore.import_file
+    real = ResultFiles.import_file
 
-    def stop(store: FileStore, path: Path, file: OutputFile) -> StoredFile:
+    def stop(store: ResultFiles, path: Path, file: OutputFile) -> StoredFile:
         if path.name == "1.png":
             handler = signal.getsignal(signal.SIGINT)  # of asyncio.run(): it cancels the task
             signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
@@ -693,7 +693,7 @@ def test_import_ctrl_c_says_what_was_added_and_can_be_undone(
     before = signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in the background
     try:
         with monkeypatch.context() as patch:
-            patch.setattr(FileStore, "import_file", stop)
+            patch.setattr(ResultFiles, "import_file", stop)
             assert run(["import", str(results_folder)]) == 130
     finally:
         signal.signal(signal.SIGINT, before)

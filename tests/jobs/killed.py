@@ -16,7 +16,7 @@ from typing import Any
 from comfy_ui.client import ComfyWSClient
 from comfy_ui.jobs.job_service import open_jobs
 from comfy_ui.jobs.local_queue import LocalQueue
-from comfy_ui.library.result_files import FileStore
+from comfy_ui.library.result_files import ResultFiles
 from comfy_ui.storage.records import JobRequest, JobStatus
 from tests.jobs.support import sleepy_graph
 
@@ -34,8 +34,8 @@ STEPS = (
     "publish fetching after",
     "receive before",
     "receive after",
-    "adopt before",
-    "adopt after",
+    "place before",
+    "place after",
     "publish succeeded before",
     "publish succeeded after",
     "cancel before",
@@ -66,7 +66,7 @@ def _around(call: Callable[..., Awaitable[Any]], step: str, name: str) -> Callab
 
 
 async def _run(url: str, folder: Path, step: str) -> None:
-    publish, adopt = LocalQueue.publish, FileStore.adopt
+    publish, place = LocalQueue.publish, ResultFiles.place
 
     async def publish_or_die(self: LocalQueue, worker: str, report: Any) -> None:
         name = f"publish {report.status or 'progress'}"
@@ -76,19 +76,19 @@ async def _run(url: str, folder: Path, step: str) -> None:
         if step == f"{name} after" and (report.status or report.progress):
             _die()
 
-    def adopt_or_die(self: FileStore, arrived: Path, file: Any) -> Any:
-        if step == "adopt before":
+    def place_or_die(self: ResultFiles, arrived: Path, file: Any) -> Any:
+        if step == "place before":
             _die()
-        stored = adopt(self, arrived, file)
-        if step == "adopt after":
+        path = place(self, arrived, file)
+        if step == "place after":
             _die()
-        return stored
+        return path
 
     patched: Any = LocalQueue
     patched.publish = publish_or_die
     for name in ("submit", "claim", "cancel"):
         setattr(patched, name, _around(getattr(patched, name), step, name))
-    FileStore.adopt = adopt_or_die  # type: ignore[method-assign]
+    ResultFiles.place = place_or_die  # type: ignore[method-assign]
     if step == "write of the end, in the middle":
         from comfy_ui.storage.tables import items_table
 

@@ -18,21 +18,22 @@ from comfy_ui.client.transfer.files import DownloadTarget
 from comfy_ui.client.transport.request import ApiResponse
 from comfy_ui.library import result_files
 from comfy_ui.library.result_decoding import THUMBNAIL_SIDE
-from comfy_ui.library.result_files import FileStore, zip_chunks
+from comfy_ui.library.result_files import ResultFiles, zip_chunks
 from comfy_ui.protocol.outputs import Kind, OutputFile
+from comfy_ui.storage.file_stores.file_store import FolderFileStore
 from comfy_ui.storage.records import StoredFile
 from comfy_ui.worker_processes import Limits
 from tests.test_pictures import many_scans
 
 
 @pytest.fixture
-def files(tmp_path: Path) -> FileStore:
-    store = FileStore(tmp_path)
+def files(tmp_path: Path) -> ResultFiles:
+    store = FolderFileStore(tmp_path)
     store.prepare()
-    return store
+    return ResultFiles(store)
 
 
-def _adopt(files: FileStore, content: bytes, filename: str, kind: Kind) -> StoredFile:
+def _adopt(files: ResultFiles, content: bytes, filename: str, kind: Kind) -> StoredFile:
     arrived = files.incoming()
     arrived.write_bytes(content)
     return files.adopt(arrived, OutputFile(filename, node="9", kind=kind))
@@ -44,7 +45,7 @@ def _png(size: tuple[int, int] = (1200, 800), mode: str = "RGB") -> bytes:
     return out.getvalue()
 
 
-def test_adopt_stores_original_bytes_under_content_name(files: FileStore, tmp_path: Path) -> None:
+def test_adopt_stores_original_bytes_under_content_name(files: ResultFiles, tmp_path: Path) -> None:
     content = _png() + b"trailing bytes that a decoder would drop"
     stored = _adopt(files, content, "ComfyUI_00001_.png", "image")
     assert (tmp_path / stored.path).read_bytes() == content
@@ -54,37 +55,39 @@ def test_adopt_stores_original_bytes_under_content_name(files: FileStore, tmp_pa
     assert not list((tmp_path / "incoming").iterdir())
 
 
-def _download(files: FileStore, content: bytes) -> DownloadTarget:
+def _download(files: ResultFiles, content: bytes) -> DownloadTarget:
     target = files.download_target(2**20)
     target.begin(ApiResponse(200, {"content-length": str(len(content))}, b"", "GET /view"))
     target.write(content)
     return target
 
 
-def test_take_stores_a_download_that_no_file_held_before(files: FileStore, tmp_path: Path) -> None:
+def test_place_stores_a_download_that_no_file_held_before(
+    files: ResultFiles, tmp_path: Path
+) -> None:
     content = _png()
     download = _download(files, content)
     assert not list((tmp_path / "incoming").iterdir())
-    stored = files.take(download, OutputFile("a.png", kind="image"))
-    assert (tmp_path / stored.path).read_bytes() == content
+    path = files.place(download.finish(), OutputFile("a.png", kind="image"))
+    assert path.read_bytes() == content
     assert not list((tmp_path / "incoming").iterdir())
 
 
-def test_take_full_disk_leaves_no_file(
-    files: FileStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_place_full_disk_leaves_no_file(
+    files: ResultFiles, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(_: int) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(OSError, match="space"):
-        files.take(_download(files, b"content"), OutputFile("a.png", kind="image"))
+        files.place(_download(files, b"content").finish(), OutputFile("a.png", kind="image"))
     assert not list((tmp_path / "incoming").iterdir())
 
 
 @pytest.mark.parametrize("mode", ["RGB", "RGBA", "L", "P", "I;16", "1"])
 def test_adopt_image_of_any_mode_gets_small_thumbnail(
-    files: FileStore, tmp_path: Path, mode: str
+    files: ResultFiles, tmp_path: Path, mode: str
 ) -> None:
     stored = _adopt(files, _png(mode=mode), "a.png", "image")
     assert stored.thumbnail
@@ -93,7 +96,7 @@ def test_adopt_image_of_any_mode_gets_small_thumbnail(
         assert max(small.size) == THUMBNAIL_SIDE
 
 
-def test_adopt_video_gets_first_frame_as_poster(files: FileStore, tmp_path: Path) -> None:
+def test_adopt_video_gets_first_frame_as_poster(files: ResultFiles, tmp_path: Path) -> None:
     av = pytest.importorskip("av")
     out = io.BytesIO()
     with av.open(out, "w", format="mp4") as container:
@@ -123,7 +126,7 @@ def test_adopt_video_gets_first_frame_as_poster(files: FileStore, tmp_path: Path
     ],
 )
 def test_adopt_undecodable_file_is_kept_without_thumbnail(
-    files: FileStore, tmp_path: Path, content: bytes, name: str, kind: Kind
+    files: ResultFiles, tmp_path: Path, content: bytes, name: str, kind: Kind
 ) -> None:
     stored = _adopt(files, content, name, kind)
     assert (tmp_path / stored.path).read_bytes() == content
@@ -131,7 +134,7 @@ def test_adopt_undecodable_file_is_kept_without_thumbnail(
 
 
 def test_adopt_file_that_decodes_for_minutes_is_kept_without_thumbnail(
-    files: FileStore, monkeypatch: pytest.MonkeyPatch
+    files: ResultFiles, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(result_files, "_DECODING", Limits(wall_s=0.3))
     content, began = many_scans(20_000, 1_000), time.monotonic()
@@ -141,7 +144,7 @@ def test_adopt_file_that_decodes_for_minutes_is_kept_without_thumbnail(
     assert (files.folder / stored.path).read_bytes() == content
 
 
-def test_adopt_hostile_filename_stays_in_folder(files: FileStore, tmp_path: Path) -> None:
+def test_adopt_hostile_filename_stays_in_folder(files: ResultFiles, tmp_path: Path) -> None:
     for name in ("../../etc/passwd", "/abs/olute.png", "..\\win.png", "a.p/n;g", "", ".."):
         stored = _adopt(files, name.encode(), name, "file")
         assert (tmp_path / stored.path).resolve().is_relative_to(tmp_path / "files")
@@ -149,20 +152,14 @@ def test_adopt_hostile_filename_stays_in_folder(files: FileStore, tmp_path: Path
         assert stored.filename
 
 
-def test_adopt_equal_bytes_are_stored_once(files: FileStore, tmp_path: Path) -> None:
+def test_adopt_equal_bytes_are_stored_once(files: ResultFiles, tmp_path: Path) -> None:
     one, two = (_adopt(files, _png(), f"{n}.png", "image") for n in "ab")
     assert one.path == two.path
     assert len([p for p in (tmp_path / "files").rglob("*") if p.is_file()]) == 1
 
 
-def test_prepare_removes_partial_downloads(files: FileStore, tmp_path: Path) -> None:
-    files.incoming().write_bytes(b"half")
-    files.prepare()
-    assert not list((tmp_path / "incoming").iterdir())
-
-
 def test_remove_keeps_young_file_and_deletes_old_one_with_thumbnail(
-    files: FileStore, tmp_path: Path
+    files: ResultFiles, tmp_path: Path
 ) -> None:
     stored = _adopt(files, _png(), "a.png", "image")
     files.remove([stored.path])

@@ -13,6 +13,7 @@ from comfy_ui.errors import StorageError
 from comfy_ui.jobs.job_service import open_jobs
 from comfy_ui.jobs.workers.server import with_upload_names
 from comfy_ui.library.uploads import KEPT_S, UploadStore
+from comfy_ui.storage.file_stores.file_store import FolderFileStore
 from comfy_ui.storage.records import JobRequest
 
 NAME = "ui-0a-4x4-9f.png"
@@ -26,7 +27,7 @@ def graph(*names: object) -> dict[str, dict[str, object]]:
 
 
 def test_upload_store_put_file_is_found_by_graphs_that_use_it(tmp_path: Path) -> None:
-    inputs = UploadStore(tmp_path)
+    inputs = UploadStore(FolderFileStore(tmp_path))
     inputs.put(NAME, b"bytes")
     path = inputs.path(NAME)
     assert path is not None
@@ -38,24 +39,24 @@ def test_upload_store_put_file_is_found_by_graphs_that_use_it(tmp_path: Path) ->
 @pytest.mark.parametrize("name", ["../comfy_ui.db", "a/b.png", "", ".part", "x", "nul\0.png"])
 def test_upload_store_foreign_name_has_no_path(tmp_path: Path, name: str) -> None:
     (tmp_path / "comfy_ui.db").write_bytes(b"x")
-    inputs = UploadStore(tmp_path / "data")
+    inputs = UploadStore(FolderFileStore(tmp_path / "data"))
     assert inputs.path(name) is None
     assert inputs.used_by(graph(name)) == []
 
 
 def test_upload_store_malformed_graph_uses_no_upload(tmp_path: Path) -> None:
     broken: dict[str, dict[str, object]] = {"1": None, "2": {}}  # type: ignore[dict-item]
-    assert UploadStore(tmp_path).used_by(broken) == []
+    assert UploadStore(FolderFileStore(tmp_path)).used_by(broken) == []
 
 
 def test_upload_store_put_with_blocked_folder_raises_storage_error(tmp_path: Path) -> None:
     (tmp_path / "inputs").write_bytes(b"in the way")
     with pytest.raises(StorageError, match="could not be stored"):
-        UploadStore(tmp_path).put(NAME, b"x")
+        UploadStore(FolderFileStore(tmp_path)).put(NAME, b"x")
 
 
 def test_upload_store_purge_deletes_uploads_unused_for_long(tmp_path: Path) -> None:
-    inputs = UploadStore(tmp_path)
+    inputs = UploadStore(FolderFileStore(tmp_path))
     inputs.purge()  # nothing there yet
     for name in ("old.png", "used.png"):
         inputs.put(name, b"x")
@@ -95,7 +96,7 @@ async def test_upload_is_kept_while_a_job_waits_for_it(
 async def test_upload_store_purge_continues_after_undeletable_or_missing_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    inputs = UploadStore(tmp_path)
+    inputs = UploadStore(FolderFileStore(tmp_path))
     for name in ("a.png", "b.png", "c.png"):
         inputs.put(name, b"x")
         os.utime(tmp_path / "inputs" / name, (1.0, 1.0))
@@ -107,7 +108,7 @@ async def test_upload_store_purge_continues_after_undeletable_or_missing_file(
         real(path, missing_ok=missing_ok)
 
     listed = [*(tmp_path / "inputs").iterdir(), tmp_path / "inputs" / "gone.part"]
-    monkeypatch.setattr(Path, "iterdir", lambda _: iter(listed))
+    monkeypatch.setattr(Path, "rglob", lambda *_: iter(listed))
     monkeypatch.setattr(Path, "unlink", unlink)
     inputs.purge()
     monkeypatch.undo()

@@ -65,7 +65,7 @@ async def test_app_on_postgres_refuses_a_folder_in_use_or_with_another_database(
 
 async def test_import_sqlite_copies_every_row_and_refuses_to_do_so_twice(tmp_path: Path) -> None:
     sqlite = choose_stores(load_settings())
-    async with sqlite(tmp_path) as (jobs, library, webhooks):
+    async with sqlite(tmp_path) as (jobs, library, webhooks, _):
         await webhooks.set_webhook("ann", WebhookTarget("https://ann.example", ""))
         await webhooks.add_test("ann", WebhookTarget("https://ann.example", ""), 1.0)
         done = ended(replace(await jobs.add(a_job(prompt="a 100%_fox", seed=2**64 - 1))))
@@ -105,6 +105,7 @@ async def test_import_sqlite_copies_every_row_and_refuses_to_do_so_twice(tmp_pat
             jobs,
             library,
             webhooks,
+            _,
         ):
             assert await everything() == before
             await webhooks.add_test("ann", WebhookTarget("https://ann.example", ""), 2.0)

@@ -16,6 +16,7 @@ from comfy_ui.library.sqlite_library_store import SqliteLibraryStore
 from comfy_ui.protocol.outputs import Outputs
 from comfy_ui.storage.database import Database
 from comfy_ui.storage.database_schema import create_or_check
+from comfy_ui.storage.file_stores.file_store import FolderFileStore
 from comfy_ui.storage.records import Job, JobStatus, StoredFile
 from comfy_ui.storage.sqlite_job_store import SqliteJobStore
 from comfy_ui.storage.tables import copies_table, items_table, jobs_table
@@ -114,7 +115,7 @@ async def test_run_purge_deletes_empty_jobs_of_limited_users_only(tmp_path: Path
         library = LibraryService(
             SqliteLibraryStore(database, tmp_path),
             SqliteJobStore(database, tmp_path),
-            tmp_path,
+            FolderFileStore(tmp_path),
             limit_bytes=limit,
         )
         for user_id in ("ann", "bob"):

@@ -36,6 +36,9 @@ class FakeServices:
     async def user_of(self, item_id: int) -> str | None:
         return next((i.user_id for i in self.items if i.id == item_id and not i.deleted_at), None)
 
+    async def fetch(self, path: Path) -> Path:
+        return path
+
     async def item(self, item_id: int, user_id: str, *, deleted: bool = False) -> LibraryItem:
         for one in self.items:
             if (one.id, one.user_id) == (item_id, user_id) and bool(one.deleted_at) == deleted:

@@ -15,13 +15,16 @@ from PIL import Image
 from comfy_ui.client import ComfyWSClient
 from comfy_ui.errors import ValidationError
 from comfy_ui.library.uploads import UploadStore
+from comfy_ui.storage.file_stores.file_store import FolderFileStore
 from comfy_ui.web.auth.access import Access, AccessMode
 from comfy_ui.web.http.upload_routes import UploadRoutes
 from tests.web.support import picture_bytes, preset
 
 
 def make(folder: Path | None = None) -> UploadRoutes:
-    inputs: Any = UploadStore(folder) if folder else SimpleNamespace(put=lambda *_: None)
+    inputs: Any = (
+        UploadStore(FolderFileStore(folder)) if folder else SimpleNamespace(put=lambda *_: None)
+    )
 
     async def keep_upload(name: str, content: bytes, _: str) -> None:
         inputs.put(name, content)

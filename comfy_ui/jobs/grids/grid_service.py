@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from ...errors import ComfyHeadlessError, WorkLimitError
-from ...library.result_files import FileStore
+from ...library.result_files import ResultFiles
 from ...protocol.outputs import OutputFile
 from ...storage.job_store import JobStore
 from ...storage.records import Grid, GridAxis, GridCell, Job, JobStatus, LibraryItem, StoredFile
@@ -34,7 +34,7 @@ class GridService:
     """Queues grids and stores their contact sheets, with one waiting task per unfinished grid."""
 
     def __init__(
-        self, *, store: JobStore, queue: JobQueue, files: FileStore, file_thread: SingleThread
+        self, *, store: JobStore, queue: JobQueue, files: ResultFiles, file_thread: SingleThread
     ) -> None:
         self._store = store
         self._queue = queue
@@ -148,7 +148,8 @@ class GridService:
 
     def _draw(self, grid: Grid, images: Sequence[Path | None], title: str) -> StoredFile:
         path = self._files.incoming()
-        LIBRARY_WORKERS.call(save_sheet, path, grid, images, title, limits=_DRAWING)
+        local = [self._files.fetch(image) if image else None for image in images]
+        LIBRARY_WORKERS.call(save_sheet, path, grid, local, title, limits=_DRAWING)
         name = "-".join(("grid", *re.findall(r"\w+", grid.title.lower()))) + ".webp"
         return self._files.adopt(path, OutputFile(name, node="grid", kind="image"))
 

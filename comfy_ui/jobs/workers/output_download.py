@@ -19,7 +19,7 @@ from ...errors import (
     ServerRejectedError,
     StorageError,
 )
-from ...library.result_files import FileStore
+from ...library.result_files import ResultFiles
 from ...library.video_editing import join_videos
 from ...protocol.outputs import OutputFile, Outputs
 from ...storage.records import Job, JobError, JobStatus, StoredFile
@@ -42,19 +42,21 @@ class OutputDownloader:
     """Downloads files from one server into the library.
 
     ``on_unreachable`` is awaited before each retry while the server is unreachable, and
-    ``on_joining`` with 0 to 1 while two videos are joined. ``limit_bytes``
-    returns a user's quota, which also limits the files of one job. ``find_source`` returns the file
-    of the result that a job works on, or None if it is deleted.
+    ``on_storage_away`` while the file store is. ``on_joining`` is awaited with 0 to 1 while two
+    videos are joined. ``limit_bytes`` returns a user's quota, which also limits the files of one
+    job. ``find_source`` returns the file of the result that a job works on, or None if it is
+    deleted.
     """
 
     def __init__(
         self,
         client: ComfyWSClient,
-        files: FileStore,
+        files: ResultFiles,
         file_thread: SingleThread,
         on_unreachable: Callable[[ActiveJob, ComfyHeadlessError], Awaitable[None]],
         on_joining: Callable[[ActiveJob, float], Awaitable[None]],
         *,
+        on_storage_away: Callable[[ActiveJob, StorageError], Awaitable[None]],
         limit_bytes: Callable[[str], int | None],
         find_source: Callable[[Job], Awaitable[Path | None]],
     ) -> None:
@@ -63,6 +65,7 @@ class OutputDownloader:
         self._file_thread = file_thread
         self._on_unreachable = on_unreachable
         self._on_joining = on_joining
+        self._on_storage_away = on_storage_away
         self._limit_bytes = limit_bytes
         self._find_source = find_source
 
@@ -106,7 +109,9 @@ class OutputDownloader:
             try:
                 download = await self._download(active, file, max_bytes)
                 active.connected()
-                return await self._file_thread.run(self._files.take, download, file)
+                return await self._keep(
+                    active, await self._file_thread.run(self._place, download, file), file
+                )
             except (ComfyUIConnectionError, ServerRejectedError) as error:
                 if not error.retryable:
                     raise
@@ -125,6 +130,33 @@ class OutputDownloader:
                     hint="It is still on the ComfyUI server. "
                     "Free some disk space, then download it again.",
                 ) from error
+
+    def _place(self, download: DownloadTarget, file: OutputFile) -> Path:
+        try:
+            return self._files.place(download.finish(), file)
+        finally:
+            download.discard()
+
+    async def _keep(self, active: ActiveJob, path: Path, file: OutputFile) -> StoredFile:
+        """Store a downloaded file, however long the file store is away.
+
+        Raises:
+            GenerationCancelledError: the job was cancelled meanwhile.
+        """
+        while True:
+            try:
+                stored = await self._file_thread.run(self._files.keep, path, file)
+            except StorageError as error:
+                if not error.retryable:
+                    raise
+                await self._on_storage_away(active, error)
+                if active.stop.is_set():
+                    raise GenerationCancelledError(
+                        "Cancelled before its files were stored."
+                    ) from error
+            else:
+                active.connected()
+                return stored
 
     async def _joined(
         self, active: ActiveJob, file: OutputFile, clip: StoredFile
@@ -165,9 +197,9 @@ class OutputDownloader:
                 ),
             )
             name = f"{PurePosixPath(file.filename).stem}_extended.mp4"
-            whole = await self._file_thread.run(
-                self._files.adopt, target, replace(file, filename=name)
-            )
+            file = replace(file, filename=name)
+            placed = await self._file_thread.run(self._files.place, target, file)
+            whole = await self._keep(active, placed, file)
         except GenerationCancelledError:
             raise
         except Exception as error:  # noqa: BLE001 -- a decoder may raise anything, and no result is lost over it

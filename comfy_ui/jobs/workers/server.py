@@ -80,10 +80,13 @@ class Server:
 
         Raises:
             ComfyUIConnectionError, ServerRejectedError: an upload failed.
+            StorageError: the file store cannot be used.
         """
         for name in names:
-            path = uploads.path(name)
-            if name not in self._names_at_server and path is not None:
+            if name in self._names_at_server:
+                continue
+            path = await asyncio.to_thread(uploads.path, name)
+            if path is not None:
                 self._names_at_server[name] = await self.client.upload_image(path, filename=name)
         return {name: self._names_at_server.get(name, name) for name in names}
 

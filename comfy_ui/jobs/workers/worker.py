@@ -21,7 +21,7 @@ from ...errors import (
     StorageError,
     is_silence,
 )
-from ...library.result_files import FileStore
+from ...library.result_files import ResultFiles
 from ...library.uploads import UploadStore, upload_names
 from ...protocol._replace import fast_replace
 from ...protocol.outputs import OutputFile, Outputs, collect_outputs
@@ -71,7 +71,7 @@ class Worker:
         *,
         queue: JobQueue,
         server: Server,
-        files: FileStore,
+        files: ResultFiles,
         uploads: UploadStore,
         file_thread: SingleThread,
         concurrency: int,
@@ -93,6 +93,7 @@ class Worker:
             file_thread,
             self._reconnect,
             self._report_joining,
+            on_storage_away=self._wait_for_storage,
             limit_bytes=limit_bytes,
             find_source=find_source,
         )
@@ -291,6 +292,12 @@ class Worker:
                     continue
                 await self._move_job(active, "refused")  # another may have the missing nodes
                 raise
+            except StorageError as error:
+                if not error.retryable:
+                    raise
+                if active.withdraw.is_set():
+                    await self._give_back(active)
+                await self._wait_for_storage(active, error)
             except (ComfyUIConnectionError, ServerRejectedError) as error:
                 if isinstance(error, ServerRejectedError) and error.is_full:
                     await self._wait_for_room(active, error)
@@ -499,6 +506,13 @@ class Worker:
             report = JobReport(job_id=active.job.id, error=JobError.of(error))
             await self._queue.publish(self._server.name, report)
         await active.pause(at_least_s=error.retry_after_s or 0.0)
+
+    async def _wait_for_storage(self, active: ActiveJob, error: StorageError) -> None:
+        """Report why the files of a job wait, then pause."""
+        logger.warning("Job %s waits for the file storage: %s", active.job.id, error)
+        report = JobReport(job_id=active.job.id, error=JobError.of(error))
+        await self._queue.publish(self._server.name, report)
+        await active.pause()
 
     async def _report_status(
         self, active: ActiveJob, *, status: JobStatus, outputs: Outputs | None = None

@@ -241,8 +241,11 @@ class McpTools:
         pictures: list[types.ContentBlock] = []
         for file in files[:_MAX_PICTURES]:
             item = await self._services.library.item(file["id"], user_id)
-            if item.thumbnail is not None and item.thumbnail.is_file():
-                encoded = await asyncio.to_thread(_encoded, item.thumbnail)
+            if item.thumbnail is None:
+                continue
+            thumbnail = await self._services.library.fetch(item.thumbnail)
+            if thumbnail.is_file():
+                encoded = await asyncio.to_thread(_encoded, thumbnail)
                 pictures.append(types.ImageContent(data=encoded, mime_type="image/webp"))
         return pictures
 
@@ -328,7 +331,8 @@ class McpTools:
         if item.size_bytes > _MAX_RESOURCE_BYTES:
             address = f"{ctx.request.base_url}{self._api.file_url(item, user_id).lstrip('/')}"
             raise MCPError(types.INVALID_PARAMS, f"This is too large here. Download {address}")
-        blob = await asyncio.to_thread(_encoded, item.path)
+        path = await self._services.library.fetch(item.path)
+        blob = await asyncio.to_thread(_encoded, path)
         return types.BlobResourceContents(uri=uri, mime_type=item.media_type, blob=blob)
 
     # Prompts

@@ -66,7 +66,7 @@ def routes(services: Services, access: Access, uploads: UploadRoutes) -> list[Ro
 
     async def original(request: Request) -> Response:
         item = await _item(request)
-        if item is None or not item.path.is_file():
+        if item is None or not (await services.library.fetch(item.path)).is_file():
             return _missing()
         download = "download" in request.query_params or not item.media_type.startswith(_SHOWN)
         return FileResponse(
@@ -79,7 +79,9 @@ def routes(services: Services, access: Access, uploads: UploadRoutes) -> list[Ro
 
     async def thumbnail(request: Request) -> Response:
         item = await _item(request)
-        return _missing() if item is None else _picture(item.thumbnail)
+        if item is None or item.thumbnail is None:
+            return _missing()
+        return _picture(await services.library.fetch(item.thumbnail))
 
     async def timeline(request: Request) -> Response:
         """The frames of a video in a row, peaks of a sound as JSON, or views of a 3D model."""

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ValidationError as PydanticValidationError
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 
-from ...errors import ComfyHeadlessError, ValidationError
+from ...errors import ComfyHeadlessError, StorageError, ValidationError
 from ..auth.access import login_missing
 
 __all__ = [
@@ -53,7 +53,8 @@ async def not_understood(_: Request, error: Any) -> Response:
 
 
 def guarded(handler: Handler, *, writes: bool = False) -> Handler:
-    """Wrap ``handler`` so that typed errors become ``{"error": …}`` with status 422.
+    """Wrap ``handler`` so that typed errors become ``{"error": …}`` with status 422, or 503 if the
+    file store is away.
 
     Requests without a login are refused earlier (see :mod:`.middleware`). ``writes``: refuse
     requests that another site makes a browser send.
@@ -65,7 +66,9 @@ def guarded(handler: Handler, *, writes: bool = False) -> Handler:
         try:
             return await handler(request)
         except ComfyHeadlessError as error:
-            return JSONResponse({"error": str(error)}, status_code=422, headers=PRIVATE)
+            away = isinstance(error, StorageError) and error.retryable
+            status = 503 if away else 422
+            return JSONResponse({"error": str(error)}, status_code=status, headers=PRIVATE)
         except ClientDisconnect:  # also the middleware's error for a body that is too large
             message = "That was too large, or it came too slowly."
             return JSONResponse({"error": message}, status_code=413, headers=PRIVATE)

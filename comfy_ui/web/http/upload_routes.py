@@ -11,6 +11,7 @@ import re
 import secrets
 from collections.abc import Mapping
 from functools import partial
+from pathlib import Path
 from typing import Any, Final, Literal
 
 from ...client import UploadedFile
@@ -23,6 +24,7 @@ from ...library.upload_decoding import (
     soft_mask,
     strokes_of,
 )
+from ...storage.records import LibraryItem
 from ...worker_processes import WORKERS, Limits
 from ...workflow.conditioning.picture_values import pictures_in
 from ...workflow.fields.field_types import FIELD_TYPES, FILE_ROLES
@@ -74,6 +76,14 @@ class UploadRoutes:
         name = f"ui-{token}-{self._access.sign(f'{user_id}/{token}')[:24]}.{suffix}"
         await self._services.library.keep_upload(name, content, user_id)
         return name
+
+    async def file_of(self, item: LibraryItem) -> Path:
+        """Return the path of a result, once its file is on this machine.
+
+        Raises:
+            StorageError: it cannot be fetched.
+        """
+        return await self._services.library.fetch(item.path)
 
     async def paint(self, over: str, user_id: str, **layers: Any) -> str:
         """Paint over an uploaded image and return the new image's name.
@@ -135,7 +145,7 @@ class UploadRoutes:
         """
         if not self._belongs(name, user_id):
             raise ValidationError("This is not an upload of yours.", hint="Choose the file again.")
-        path = self._services.library.uploads.path(name)
+        path = await asyncio.to_thread(self._services.library.uploads.path, name)
         if path is not None:
             return await asyncio.to_thread(path.read_bytes)
         return await self._services.client.download(UploadedFile.at(name))

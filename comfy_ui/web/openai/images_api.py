@@ -234,8 +234,14 @@ class ImagesApi:
                     last = snapshot
                     if login_missing(request):
                         raise ApiError(401, "This API key is not valid.", code="invalid_api_key")
-            results += _images(last)
+            results += await self._with_files(last)
         return results
+
+    async def _with_files(self, last: Snapshot | None) -> list[LibraryItem]:
+        images = _images(last)
+        for item in images:
+            await self._services.library.fetch(item.path)
+        return images
 
     async def _events(
         self, user_id: str, options: ImageRequest, jobs: Sequence[Job], kind: Kind
@@ -260,7 +266,7 @@ class ImagesApi:
                             )
                             sent += 1
                 unfinished.remove(job)
-                for item in _images(last):
+                for item in await self._with_files(last):
                     yield await completed_event(options, item, kind)
         except ApiError as error:
             yield event("error", error.envelope)

@@ -135,7 +135,8 @@ async def image_of(item: LibraryItem, uploads: UploadRoutes) -> str:
     """
     if item.kind != "video":
         return await _upload_of(item, "image", uploads)
-    frame = await WORKERS.run(last_frame, item.path, user_id=item.user_id, limits=DECODING_VIDEO)
+    path = await uploads.file_of(item)
+    frame = await WORKERS.run(last_frame, path, user_id=item.user_id, limits=DECODING_VIDEO)
     return await uploads.accept(frame, "image", item.user_id, item=item.id)
 
 
@@ -150,7 +151,7 @@ async def video_of(item: LibraryItem, uploads: UploadRoutes) -> str:
 
 async def _upload_of(item: LibraryItem, role: str, uploads: UploadRoutes) -> str:
     try:
-        content = await asyncio.to_thread(item.path.read_bytes)
+        content = await asyncio.to_thread((await uploads.file_of(item)).read_bytes)
     except OSError as error:
         raise StorageError(_UNREADABLE[role]) from error
     return await uploads.accept(content, role, item.user_id, item=item.id)
