@@ -172,6 +172,16 @@ class ServerPool:
         chosen = (job for job, name, _, _ in self._assignments(queue, busy_s) if name == worker)
         return [*islice(chosen, limit)]
 
+    def left(
+        self, worker: str, queue: Iterable[Job], busy_s: Mapping[str, float], limit: int
+    ) -> dict[str, tuple[str, float]]:
+        """Return which of the first jobs of the queue ``worker`` leaves to others.
+
+        By job id: the other worker, and in how many seconds it is expected to start the job.
+        """
+        first = islice(self._assignments(queue, busy_s), limit)
+        return {job.id: (name, start_s) for job, name, start_s, _ in first if name != worker}
+
     def estimates(
         self, queue: Iterable[Job], busy_s: Mapping[str, float]
     ) -> dict[str, JobEstimate]:

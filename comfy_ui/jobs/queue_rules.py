@@ -6,11 +6,12 @@ applies it.
 
 from __future__ import annotations
 
+import math
 import uuid
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import chain
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from ..errors import ValidationError
 from ..protocol._replace import fast_replace
@@ -21,6 +22,8 @@ from .queue import JobReport, KeyJobsError, ReturnReason
 from .unfinished_jobs import UnfinishedJobs
 from .updates import last_snapshot
 from .workers.server_death import MAX_SERVER_DEATHS
+
+_MAX_LEFT: Final = 100  # jobs, from the first one on
 
 # Order
 
@@ -161,7 +164,7 @@ def choose_claims(
     clock = jobs.index.clock
     if limit <= 0 or jobs.runs_alone(worker):
         return Claims(claims, clock)
-    queue = (j for j in jobs.index.queue if j.id not in held and not jobs.index.is_paused(j))
+    queue = _claimable(jobs, held)
     for job in jobs.servers.select(worker, queue, jobs.busy_s(), limit):
         if job.server_deaths and (claims or jobs.at_server(worker)):
             break  # it runs alone: if the server dies again, it was this job
@@ -173,6 +176,49 @@ def choose_claims(
         if job.server_deaths:
             break
     return Claims(claims, clock)
+
+
+def _claimable(jobs: UnfinishedJobs, held: Collection[str]) -> Iterator[Job]:
+    return (j for j in jobs.index.queue if j.id not in held and not jobs.index.is_paused(j))
+
+
+class LeftJobs:
+    """The jobs that a worker with a free slot leaves to others, and until when.
+
+    Workers in several processes decide alike only if they know the same of all servers, and they do
+    not: each learns durations on its own, and one that was killed counts as online for some time.
+    So a job is left to another worker until that one should have started it, and not longer.
+    """
+
+    def __init__(self, grace_s: float) -> None:
+        self._grace_s = grace_s
+        self._left: dict[str, tuple[str, float]] = {}  # by job: to whom, and until when
+
+    def update(
+        self, jobs: UnfinishedJobs, worker: str, *, held: Collection[str], now: float
+    ) -> bool:
+        """Note what ``worker`` leaves to others; return whether it may take a job after all.
+
+        ``now``: a monotonic clock, in seconds.
+        """
+        queue = _claimable(jobs, held)
+        left = jobs.servers.left(worker, queue, jobs.busy_s(), _MAX_LEFT)
+        before, self._left = self._left, {}
+        overdue = False
+        for job_id, (other, start_s) in left.items():
+            known, until = before.get(job_id, (other, now + start_s + self._grace_s))
+            if known != other:
+                until = now + start_s + self._grace_s
+            if now < until:
+                self._left[job_id] = other, until
+            else:
+                jobs.servers.avoid(other, job_id)
+                overdue = True
+        return overdue
+
+    def next_s(self, now: float) -> float:
+        """Return in how many seconds to look again; infinity if no job is left to others."""
+        return min((until - now for _, until in self._left.values()), default=math.inf)
 
 
 # Returned jobs

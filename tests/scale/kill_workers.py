@@ -86,6 +86,7 @@ class Account:
     page_s: Sequence[float] = ()
     costs: dict[str, QueueCost] = field(default_factory=dict)
     statuses: Counter[str] = field(default_factory=Counter)
+    errors: Sequence[str] = ()
 
     @property
     def fine(self) -> bool:
@@ -106,6 +107,7 @@ class Account:
             ("event to page, p50 / p95", _percentiles(self.page_s)),
             *((f"a job in the queue, {name}", cost) for name, cost in self.costs.items()),
             ("ends", dict(self.statuses)),
+            *(("error", error) for error in self.errors),
         ]
         return "\n".join(f"| {name} | {value} |" for name, value in rows)
 
@@ -223,6 +225,8 @@ async def _check(account: Account, server: PostgresServer, url: str) -> None:
         cursor = await connection.execute("SELECT status, count(*) FROM jobs GROUP BY status")
         account.statuses = Counter(dict(await cursor.fetchall()))
         account.succeeded = account.statuses["succeeded"]
+        cursor = await connection.execute("SELECT error FROM jobs WHERE status <> 'succeeded'")
+        account.errors = [str(error) for (error,) in await cursor.fetchall()]
         cursor = await connection.execute(
             "SELECT count(*) FROM (SELECT FROM items GROUP BY job_id HAVING count(*) > 1) AS twice"
         )

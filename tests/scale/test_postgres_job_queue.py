@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from comfy_ui.errors import StorageError
+from comfy_ui.jobs.placement import ServerOffer
 from comfy_ui.jobs.queue import Handover, JobReport
 from comfy_ui.protocol.progress import Phase, Progress
 from comfy_ui.scale.postgres_database import PostgresDatabase
@@ -229,3 +230,46 @@ async def test_restart_after_a_lost_answer_hands_out_the_claimed_job_again(
         await database.close()
         ((job, handover),) = await queue.claim("w", limit=1)
         assert (job.prompt_id, handover) == ("p", Handover.RESUMED)
+
+
+async def test_claim_takes_a_job_that_each_worker_leaves_to_the_other(
+    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each process has learned other durations, so each may take the other server to be faster."""
+    monkeypatch.setattr("comfy_ui.scale.shared_queue.postgres_job_queue._LEAVE_S", 0.2)
+    async with (
+        _process(url, tmp_path) as page,
+        _process(url, tmp_path, follows=False) as first,
+        _process(url, tmp_path, follows=False) as second,
+    ):
+        for queue, own, other in ((first, "v", "w"), (second, "w", "v")):
+            await queue.announce(own, ServerOffer())
+            monkeypatch.setattr(
+                queue._unfinished.servers,
+                "cost_s",
+                lambda worker, *_, other=other, **__: 1.0 if worker == other else 2.0,
+            )
+        (job,) = await _submit(page, "ann")
+        assert await _claim(first, "v") == await _claim(second, "w") == []
+        async with asyncio.timeout(30):
+            while not (claimed := await _claim(first, "v") or await _claim(second, "w")):
+                await first.wait_for_work("v", timeout_s=10)
+        assert [job.id for job in claimed] == [job.id]
+
+
+async def test_claim_takes_a_job_that_would_wait_for_a_worker_that_was_killed(
+    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("comfy_ui.scale.shared_queue.postgres_job_queue._LEAVE_S", 0.2)
+    async with _process(url, tmp_path) as page, _process(url, tmp_path) as worker:
+        async with _process(url, tmp_path) as killed:
+            await killed.announce("v", ServerOffer())
+        await worker.announce("w", ServerOffer(foreign=3))
+        await worker.claim("w", limit=0)
+        (job,) = await _submit(page, "ann")
+        assert await _claim(worker, "w") == [], "the other one would be done sooner"
+        await worker.wait_for_work("w", timeout_s=10)
+        async with asyncio.timeout(30):
+            while not (claimed := await _claim(worker, "w")):
+                await worker.wait_for_work("w", timeout_s=10)
+        assert [job.id for job in claimed] == [job.id]

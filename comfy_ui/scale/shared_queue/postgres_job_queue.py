@@ -64,6 +64,7 @@ _RETRY_S: Final = 1.0
 _HEARTBEAT_S: Final = 8.0
 _HOLD_S: Final = 15.0  # longer than a worker may take to return a job
 _DURATIONS_S: Final = 60.0
+_LEAVE_S: Final = 2.0  # how long a worker may take to claim a job that others leave to it
 _STALE_S: Final = 20.0  # several polls have failed
 _CLEAN_S: Final = 600.0  # how long removed jobs are known
 
@@ -138,6 +139,7 @@ class PostgresJobQueue:
         self._work: dict[str, asyncio.Event] = {}  # by worker: claim() may have news
         self._announced: dict[str, ServerOffer] = {}  # as far as it is stored
         self._beats: dict[str, float] = {}  # by worker: when the lease was renewed
+        self._left: dict[str, queue_rules.LeftJobs] = {}  # by worker
         self._claims_held = False
         self._news = asyncio.Event()
         self._closed = False
@@ -574,7 +576,7 @@ class PostgresJobQueue:
         if not is_new:  # look, before others have to wait
             await self._refresh()
             limit = 0 if self._claims_held else limit
-            if not mirror.resumable(worker) and not self._choose(worker, limit).jobs:
+            if not mirror.resumable(worker) and not self._may_claim(worker, limit):
                 return []
 
         async def decide(cursor: Cursor) -> list[tuple[Job, Handover]]:
@@ -604,6 +606,14 @@ class PostgresJobQueue:
 
     def _choose(self, worker: str, limit: int) -> queue_rules.Claims:
         return queue_rules.choose_claims(self._unfinished, worker, limit, held=self._mirror.held())
+
+    def _may_claim(self, worker: str, limit: int) -> bool:
+        if self._choose(worker, limit).jobs:
+            return True
+        left = self._left.setdefault(worker, queue_rules.LeftJobs(_LEAVE_S))
+        return limit > 0 and left.update(
+            self._unfinished, worker, held=self._mirror.held(), now=time.monotonic()
+        )
 
     async def _save_clock(self, cursor: Cursor, clock: FairQueueClock) -> None:
         await cursor.execute(_SAVE_CLOCK, (clock.virtual_s, json.dumps({**clock.finish_s})))
@@ -838,6 +848,8 @@ class PostgresJobQueue:
 
     async def wait_for_work(self, worker: str, *, timeout_s: float) -> None:
         work = self._work.setdefault(worker, asyncio.Event())
+        if left := self._left.get(worker):
+            timeout_s = min(timeout_s, max(left.next_s(time.monotonic()), _REFRESH_S))
         with suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
                 await work.wait()
