@@ -271,7 +271,7 @@ class AsyncTransport(_Transport):
             return await self._http.handle_async_request(exchange.request())
         return await self._direct.send(
             exchange.call.method,
-            str(exchange.url),
+            exchange.url,
             exchange.headers(),
             exchange.call.body,
             exchange.timeouts,
@@ -404,11 +404,12 @@ class _Exchange:
         self, server: ServerAddress, call: ApiRequest[Any], file: BinaryIO | bytes | None
     ) -> None:
         self._server, self.call, self._file = server, call, file
-        route = _url(server.http_url(call.path))
-        self.url = httpx.URL(f"{route}?{urlencode(call.query)}") if call.query else route
+        route = _checked_url(server.http_url(call.path))
+        # Parsing each address of a file would take longer than the rest of this method.
+        self.url = f"{route}?{urlencode(call.query)}" if call.query else route
         self._elsewhere = False
         if call.url:
-            self.url = _linked(call.url)
+            self.url = str(_linked(call.url))
             self._elsewhere = _origin(call.url) != _origin(server.address.base_url)
         self._redirects = 0
         self.status: int | None = None
@@ -482,8 +483,8 @@ class _Exchange:
         if self.call.method != "GET" or response.status_code not in (301, 302, 303, 307, 308):
             return False
         try:
-            target = self.url.join(response.headers.get("location", ""))
-            origin = _origin(str(target))
+            target = str(httpx.URL(self.url).join(response.headers.get("location", "")))
+            origin = _origin(target)
         except (ValueError, httpx.InvalidURL):  # an impossible port, for example
             return False
         if origin[0] not in ("http", "https"):
@@ -526,13 +527,13 @@ def _size_bytes(file: BinaryIO | bytes) -> int:
 
 
 @lru_cache(maxsize=64)
-def _url(url: str) -> httpx.URL:
-    """A parsed URL: each job posts to the same one, and to parse it takes long.
+def _checked_url(url: str) -> str:
+    """A URL as httpx writes it; cached, as each job posts to the same one.
 
     Raises:
         httpx.InvalidURL: it is not one.
     """
-    return httpx.URL(url)
+    return str(httpx.URL(url))
 
 
 def _linked(url: str) -> httpx.URL:
