@@ -16,7 +16,7 @@ else:
         by one, which took longer than everything else done with a frame.
         """
         changed = object.__new__(type(value))
-        changed.__dict__.update(value.__dict__, **changes)
+        object.__setattr__(changed, "__dict__", value.__dict__ | changes)
         return changed
 
 

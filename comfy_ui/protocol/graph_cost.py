@@ -182,6 +182,8 @@ def _positive(
     inputs: Mapping[str, Any], name: str, nodes: Mapping[str, Mapping[str, Any]]
 ) -> float:
     """A number among the inputs; 0 if it is computed, negative or absurd."""
+    if name not in inputs:
+        return 0.0
     value = _literal(inputs.get(name), nodes)
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     return float(value) if is_number and 0 < value < 2**32 else 0.0

@@ -144,14 +144,22 @@ def _read_message(state: JobState, message: Message, now: float) -> JobState:
         return _receive(state, message) if isinstance(message, PreviewFrame) else state
     if message.prompt_id != state.prompt_id:
         return state
-    state = fast_replace(_present(state), accepted=True, connected=True, heard_at=now)
     if isinstance(message, Executing) and message.node is None:
-        return _over(state, now)
-    return _read_own_message(state, message, now)
+        return _over(
+            fast_replace(_present(state), accepted=True, connected=True, heard_at=now), now
+        )
+    return _read_own_message(_present(state), message, now)
 
 
 def _read_own_message(state: JobState, message: JobMessage, now: float) -> JobState:
-    state = fast_replace(state, running=True, tracker=state.tracker.hear(message, now))
+    state = fast_replace(
+        state,
+        accepted=True,
+        connected=True,
+        heard_at=now,
+        running=True,
+        tracker=state.tracker.hear(message, now),
+    )
     match message:
         case Executed(node=node, output=output):
             executed = {**state.executed, node: output}

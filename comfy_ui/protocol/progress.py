@@ -23,7 +23,6 @@ from .messages import (
     Executed,
     Executing,
     ExecutionCached,
-    ExecutionStart,
     Message,
     NodeProgress,
     NodeState,
@@ -197,25 +196,11 @@ class Tracker:
         """The state after a message of this job."""
         if isinstance(message, PreviewFrame):
             return fast_replace(self, preview=message)
-        tracker = self if self.started_at is not None else self.start(now)
-        shown = tracker.value_at(now)
-        match message:
-            case ExecutionCached(nodes=nodes):
-                cached = tracker.cached | set(nodes)
-                tracker = _recount(fast_replace(tracker, cached=cached, expected={}))
-            case Executing(node=str(node)):
-                tracker = _enter(tracker, message.display_node or node, now)
-            case Executed(node=node):
-                tracker = _raise(tracker, {node: 1.0})
-            case NodeProgress():
-                tracker = _count(tracker, message, now)
-            case ProgressState(nodes=nodes):
-                tracker = _take_snapshot(tracker, nodes, now)
-            case ProgressText():
-                tracker = _read_text(tracker, message)
-            case ExecutionStart():
-                pass
-        value = max(shown, tracker.value_at(now))
+        before = self if self.started_at is not None else self.start(now)
+        tracker = _take(before, message, now)
+        if tracker is before:
+            return before  # its value does not fall with time
+        value = max(before.value_at(now), tracker.value_at(now))
         return fast_replace(tracker, value=value) if value > tracker.value else tracker
 
     def end(self, now: float, *, success: bool) -> Tracker:
@@ -402,6 +387,25 @@ class Tracker:
                     units += self.plan.weights.get(node, 0.0)
         guess_s = UNIT_S * self.size_factor
         return (_GUESS_UNITS * guess_s + credit * seconds) / (_GUESS_UNITS + credit * units)
+
+
+def _take(tracker: Tracker, message: Message, now: float) -> Tracker:
+    """The state after a message, of a run that has started; its value may have fallen."""
+    match message:
+        case ProgressState(nodes=nodes):
+            return _take_snapshot(tracker, nodes, now)
+        case NodeProgress():
+            return _count(tracker, message, now)
+        case Executing(node=str(node)):
+            return _enter(tracker, message.display_node or node, now)
+        case Executed(node=node):
+            return _raise(tracker, {node: 1.0})
+        case ExecutionCached(nodes=nodes) if not tracker.cached.issuperset(nodes):
+            cached = tracker.cached.union(nodes)
+            return _recount(fast_replace(tracker, cached=cached, expected={}))
+        case ProgressText():
+            return _read_text(tracker, message)
+    return tracker
 
 
 def _is_cold(tracker: Tracker, node: str) -> bool:
