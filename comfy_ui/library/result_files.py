@@ -158,19 +158,20 @@ class ResultFiles:
             OSError: the disk refuses.
             StorageError: the file store cannot be used.
         """
-        name = safe_name(file.filename)
-        thumbnail = self.folder / "thumbs" / path.parent.name / f"{path.stem}.webp"
+        name, part = safe_name(file.filename), path.parent.name
+        thumbnail = self.folder.joinpath("thumbs", part, f"{path.stem}.webp")
         size = _thumbnail(path, thumbnail, file.kind)
-        drawn = self._key(thumbnail) if thumbnail.exists() else None
-        for key in (self._key(path), drawn):
-            if key is not None:
-                self.store.save(key, refresh=refresh)
+        key = f"files/{part}/{path.name}"
+        drawn = f"thumbs/{part}/{thumbnail.name}" if thumbnail.exists() else None
+        self.store.save(key, refresh=refresh)
+        if drawn is not None:
+            self.store.save(drawn, refresh=refresh)
         return StoredFile(
             source="/".join(file.key),
             kind=file.kind,
             filename=name,
             media_type=mimetypes.guess_type(name)[0] or "application/octet-stream",
-            path=self._key(path),
+            path=key,
             thumbnail=drawn,
             width=size[0] if size else None,
             height=size[1] if size else None,
@@ -190,7 +191,7 @@ class ResultFiles:
         return path
 
     def _place(self, digest: str, file: OutputFile) -> Path:
-        path = self.folder / "files" / digest[:2] / f"{digest}{_suffix(file.filename)}"
+        path = self.folder.joinpath("files", digest[:2], f"{digest}{_suffix(file.filename)}")
         path.parent.mkdir(parents=True, exist_ok=True)
         return path
 
