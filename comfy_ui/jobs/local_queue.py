@@ -37,7 +37,9 @@ from .withdrawals import Withdrawals
 
 logger = logging.getLogger(__name__)
 
-_SAVE_SENT_S: Final = 0.25  # a job that ends sooner costs two writes less
+_SAVE_SOON_S: Final = 0.25  # a job that ends sooner costs three writes less
+# A restart asks the server about a claimed job, so these need not be stored at once.
+_FOUND_AT_SERVER: Final = frozenset({JobStatus.SENT, JobStatus.FETCHING})
 
 
 class _Submission(NamedTuple):
@@ -76,8 +78,8 @@ class LocalQueue:
         self._unsaved: dict[str, Job] = {}  # ended, but the disk refused to store that
         self._withdrawals = Withdrawals()
         self._held: set[str] = set()  # waiting jobs that are about to be replaced
-        self._sent_timers: dict[str, asyncio.TimerHandle] = {}  # by job
-        self._sent_saves: set[asyncio.Task[None]] = set()
+        self._save_timers: dict[str, asyncio.TimerHandle] = {}  # by job
+        self._saves: set[asyncio.Task[None]] = set()
         self._claims_held = False
         self._closed = False
 
@@ -91,13 +93,17 @@ class LocalQueue:
         for job_id, worker in await self._store.left_servers():
             self._unfinished.servers.exclude(worker, job_id)
 
-    def close(self) -> None:
-        """End the followers. Call it before the store is closed."""
+    async def close(self) -> None:
+        """Store what is to be stored soon, and end the followers.
+
+        Call it before the store is closed.
+        """
         self._closed = True
-        for timer in self._sent_timers.values():
+        timers, self._save_timers = self._save_timers, {}
+        for job_id, timer in timers.items():
             timer.cancel()
-        for task in self._sent_saves:
-            task.cancel()
+            self._save_now(job_id)
+        await asyncio.gather(*self._saves)
         self._unfinished.close()
 
     # Job service
@@ -433,24 +439,24 @@ class LocalQueue:
             return
         jobs.index[job.id] = job
         jobs.put_report(job, fast_replace(report, phase=report.phase or job.status.phase))
-        if job.status is JobStatus.SENT and job.prompt_id == stored_id:
-            self._save_soon(job.id)  # a restart looks for a claimed job at its server, too
+        if job.status in _FOUND_AT_SERVER and job.prompt_id == stored_id:
+            self._save_soon(job.id)
         else:
             await self._try_to_save(job)
 
     def _save_soon(self, job_id: str) -> None:
-        """Store that a server has or runs a job, unless it ends at once."""
-        if job_id not in self._sent_timers:
+        """Store that a server has, runs or has finished a job, unless it ends at once."""
+        if job_id not in self._save_timers:
             loop = asyncio.get_running_loop()
-            self._sent_timers[job_id] = loop.call_later(_SAVE_SENT_S, self._save_sent, job_id)
+            self._save_timers[job_id] = loop.call_later(_SAVE_SOON_S, self._save_now, job_id)
 
-    def _save_sent(self, job_id: str) -> None:
-        del self._sent_timers[job_id]
+    def _save_now(self, job_id: str) -> None:
+        self._save_timers.pop(job_id, None)
         job = self._unfinished.index.get(job_id)
-        if job is not None and job.status is JobStatus.SENT:
-            task = asyncio.create_task(self._try_to_save(job), name="save sent")
-            self._sent_saves.add(task)
-            task.add_done_callback(self._sent_saves.discard)
+        if job is not None and job.status in _FOUND_AT_SERVER:
+            task = asyncio.create_task(self._try_to_save(job), name="save soon")
+            self._saves.add(task)
+            task.add_done_callback(self._saves.discard)
 
     async def wait_for_work(self, worker: str, *, timeout_s: float) -> None:
         work = self._work.setdefault(worker, asyncio.Event())
@@ -534,4 +540,4 @@ async def open_local_queue(
         await queue.open()
         yield queue
     finally:
-        queue.close()
+        await queue.close()

@@ -42,7 +42,7 @@ async def open_queue(folder: Path, *, waiting_limit: int = 100) -> AsyncIterator
         await queue.open()
         yield queue
     finally:
-        queue.close()
+        await queue.close()
         await database.close()
 
 

@@ -220,5 +220,5 @@ async def test_queue_is_sorted_once_per_change_for_any_number_of_followers(
             await queue.active(user_id)
             assert queue._unfinished.index.queue
         assert sorts == 1
-        queue.close()
+        await queue.close()
         await asyncio.gather(*followers)

@@ -15,11 +15,12 @@ from typing import Any
 import pytest
 
 from comfy_ui.errors import StorageError, ValidationError
+from comfy_ui.jobs import local_queue
 from comfy_ui.jobs.local_queue import LocalQueue
 from comfy_ui.jobs.queue import JobQueue, JobReport, KeyJobsError
 from comfy_ui.protocol.durations import Measurement, NodeDurations, ShapeKey
 from comfy_ui.protocol.graph_cost import plan_graph
-from comfy_ui.storage.records import JobStatus, Phase
+from comfy_ui.storage.records import Job, JobStatus, Phase
 from tests.jobs import support
 from tests.jobs.test_queue_contract import FILE, OUTPUTS, _claim, _report, _submit
 from tests.storage.memory_job_store import MemoryJobStore
@@ -79,7 +80,7 @@ async def test_submit_learned_durations_are_the_cost_of_fair_queue(tmp_path: Pat
     await queue.open()
     stored = await queue.submit(job, front=False)
     assert stored.cost_s == pytest.approx(3.0 * len(plan.shapes))
-    queue.close()
+    await queue.close()
 
 
 async def test_submit_of_many_at_once_stores_them_together_in_order(
@@ -134,6 +135,43 @@ async def test_submit_stores_job_before_claim(queue: LocalQueue, tmp_path: Path)
         row = other.execute("SELECT status, prompt_id FROM jobs").fetchone()
         assert row == ("claimed", claimed.prompt_id)
     other.close()
+
+
+async def test_publish_of_job_that_ends_soon_stores_only_its_end(
+    queue: LocalQueue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    saves = _watch_saves(queue, monkeypatch)
+    await _submit(queue, "ann")
+    (job,) = await _claim(queue)
+    await _report(queue, job, JobStatus.SENT)
+    await _report(queue, job, JobStatus.FETCHING, outputs=OUTPUTS)
+    await _report(queue, job, JobStatus.SUCCEEDED, files=[FILE])
+    assert saves == []
+
+
+async def test_publish_outputs_are_stored_soon_while_they_are_downloaded(
+    queue: LocalQueue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(local_queue, "_SAVE_SOON_S", 0.0)
+    saves = _watch_saves(queue, monkeypatch)
+    await _submit(queue, "ann")
+    (job,) = await _claim(queue)
+    await _report(queue, job, JobStatus.FETCHING, outputs=OUTPUTS)
+    while not saves:  # noqa: ASYNC110
+        await asyncio.sleep(0.01)
+    assert [(saved.status, saved.outputs) for saved in saves] == [(JobStatus.FETCHING, OUTPUTS)]
+
+
+def _watch_saves(queue: LocalQueue, monkeypatch: pytest.MonkeyPatch) -> list[Job]:
+    saves: list[Job] = []
+    save = queue._store.save
+
+    async def watched(job: Job) -> None:
+        await save(job)
+        saves.append(job)
+
+    monkeypatch.setattr(queue._store, "save", watched)
+    return saves
 
 
 async def test_publish_prompt_id_chosen_by_the_server_is_stored_before_it_returns(

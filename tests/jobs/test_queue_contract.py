@@ -60,7 +60,7 @@ async def _open_with_memory_store(
     queue = LocalQueue(store, waiting_limit=waiting_limit)
     await queue.open()
     yield queue
-    queue.close()
+    await queue.close()
 
 
 _POSTGRES_DATABASES: dict[Path, PostgresDatabase] = {}
@@ -75,7 +75,7 @@ async def _open_with_postgres_store(
     )
     await queue.open()
     yield queue
-    queue.close()
+    await queue.close()
 
 
 @asynccontextmanager
