@@ -118,7 +118,9 @@
     let turning = !matchMedia("(prefers-reduced-motion: reduce)").matches;
     let [from, x] = [0, NaN]; // of a drag
     at.oninput = () => show(Number(at.value));
-    at.onkeydown = () => (turning = false);
+    at.onkeydown = () => {
+      turning = false; // returned, it would prevent the default
+    };
     views.onpointerdown = (/** @type {PointerEvent} */ event) => {
       turning = false;
       [from, x] = [Number(at.value), event.clientX];

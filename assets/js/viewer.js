@@ -30,7 +30,10 @@
     if (kind === "video") return window.comfy.withStrip(item, make("video", { src, controls: true, autoplay: true, loop: true, muted: true, playsInline: true, ariaLabel: label }));
     if (kind === "audio") return window.comfy.soundPlayer(item, label);
     if (kind === "3d" && name.endsWith(".glb")) return window.comfy.turntable(item, label);
-    if (kind !== "image") return make("p", { textContent: name });
+    if (kind !== "image") {
+      const why = make("p", { className: "quiet", textContent: "Files of this format have no preview here. Download it to open it." });
+      return make("div", { className: "message" }, make("p", { textContent: name, translate: false }), why);
+    }
     return make("img", { src, alt: label, translate: false, draggable: false, onload: () => zoom.reset() });
   }
 

@@ -46,6 +46,9 @@ _KIND_OF_KEY: dict[str, Kind] = {
     "text": "text",
 }
 _TEXT_KEYS = frozenset({"text", "string"})
+_RESULT_KEY = "result"
+"""Of nodes that save or preview a 3D model: its path as a string, then the camera."""
+_TEMP_PREVIEWS = ("preview3d_advanced_", "preview_splat_", "preview_pointcloud_")
 SOCKET_FOLDER = "websocket"
 """The ``type`` of an image that came over the socket; the server does not keep it."""
 _SHOWN_BYTES = 32 * 2**20  # in a notebook
@@ -244,7 +247,7 @@ def collect_outputs(
             continue
         for key, items in output.items():
             for item in items if isinstance(items, list | tuple) else ():
-                file = _read_file(node, key, item)
+                file = _read_file(node, key, item) or _read_path(node, key, item)
                 if file is not None and (include_temp or file.type != "temp"):
                     files.setdefault(file.key, file)
                 elif isinstance(item, str) and key in _TEXT_KEYS:
@@ -264,6 +267,20 @@ def kind_of(filename: str, *, key: str = "", media_type: str = "") -> Kind:
         or _KIND_OF_EXTENSION.get(extension)
         or _KIND_OF_KEY.get(key, "file")
     )
+
+
+def _read_path(node: str, key: Any, item: Any) -> OutputFile | None:
+    """Read ``"result": ["3d/mesh.ply", camera, …]``, the only trace of a saved 3D model.
+
+    It does not name the folder; previews in ``temp`` have names of their own.
+    """
+    if key != _RESULT_KEY or not isinstance(item, str) or kind_of(item) != "3d":
+        return None
+    subfolder, _, filename = item.replace("\\", "/").rpartition("/")
+    if item.startswith("/") or ":" in item or ".." in subfolder.split("/"):
+        return None  # it does not name an output
+    type_ = "temp" if filename.startswith(_TEMP_PREVIEWS) else "output"
+    return OutputFile(filename, subfolder=subfolder, type=type_, node=str(node), kind="3d")
 
 
 def _read_file(node: str, key: Any, item: Any) -> OutputFile | None:

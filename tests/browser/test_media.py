@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from PIL import Image
@@ -100,3 +101,37 @@ def test_sound_has_a_waveform_and_repeats(page: Any) -> None:
     page.evaluate("window.comfy.refreshStage()")
     assert not page.evaluate(f"{sound}.paused")
     page.click("#stage .player [aria-label=Pause]")
+
+
+def test_3d_model_turns_without_webgl_and_without_the_internet(page: Any, tmp_path: Path) -> None:
+    page.add_init_script(
+        """const context = HTMLCanvasElement.prototype.getContext;
+        HTMLCanvasElement.prototype.getContext = function (kind, ...more) {
+          return kind.includes("webgl") ? null : context.call(this, kind, ...more);
+        };"""
+    )
+    page.emulate_media(reduced_motion="no-preference")
+    page.reload()
+    page.wait_for_selector("#generate")
+    hosts: set[str] = set()
+    page.on("request", lambda request: hosts.add(urlsplit(request.url).netloc))
+    picture = tmp_path / "fox.png"
+    Image.new("RGB", (64, 64), "teal").save(picture)
+    choose(page, "hunyuan3d_v2")
+    page.set_input_files("[data-upload=image]", picture)
+    page.wait_for_selector(".upload.filled[data-upload-kind=image] img")
+    page.click("#generate")
+    page.wait_for_selector("#stage .turntable.ready", timeout=60_000)
+    shown = "document.querySelector('#stage .turntable .views').style.backgroundPosition"
+    before = page.evaluate(shown)
+    page.wait_for_function(f"{shown} !== '{before}'")  # by itself
+    page.focus("#stage .turntable input")
+    page.keyboard.press("Home")
+    first = page.evaluate(shown)
+    page.keyboard.press("ArrowRight")
+    assert page.evaluate(shown) != first
+    page.keyboard.press("Home")
+    page.wait_for_timeout(200)
+    assert page.evaluate(shown) == first  # it stays where it was put
+    page.wait_for_selector("#results .thumb img")  # the poster
+    assert hosts <= {urlsplit(page.url).netloc, ""}

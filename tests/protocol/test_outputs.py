@@ -80,13 +80,32 @@ def test_collect_outputs_flags_and_foreign_data_are_ignored() -> None:
     per_node: dict[str, Any] = {
         "1": {
             "animated": [True],
-            "result": ["mesh.glb", None],
+            "result": [None, "notes", "/root/mesh.glb", "C:\\mesh.glb", "../../mesh.glb", {}],
             "images": [None, {}, {"filename": ""}],
         },
         "2": None,
         "3": {"images": {"filename": "not-a-list.png"}, "text": "not a list", "a_images": [1]},
     }
     assert collect_outputs(per_node) == Outputs()
+
+
+def test_collect_outputs_reads_paths_of_3d_models() -> None:
+    # As Save3DAdvanced, SavePointCloud and PreviewGaussianSplat of ComfyUI 0.33.0 tell them.
+    per_node = {
+        "1": {"result": ["3d/ComfyUI_00001.ply", {"position": {"x": 1}}, []]},
+        "2": {"result": ["3d\\scan\\fox_00001.OBJ", None, None]},
+        "3": {"result": ["preview_splat_5a.ksplat", None, []]},
+    }
+    files = collect_outputs(per_node, include_temp=True).files
+    assert [(f.subfolder, f.filename, f.type, f.kind) for f in files] == [
+        ("3d", "ComfyUI_00001.ply", "output", "3d"),
+        ("3d/scan", "fox_00001.OBJ", "output", "3d"),
+        ("", "preview_splat_5a.ksplat", "temp", "3d"),
+    ]
+    assert [f.filename for f in collect_outputs(per_node).files] == [
+        "ComfyUI_00001.ply",
+        "fox_00001.OBJ",
+    ]
 
 
 def test_collect_outputs_equal_texts_are_all_kept() -> None:
