@@ -87,6 +87,13 @@
     listChanged();
   });
 
+  window.comfy.actions["use-as-cover"] = async ({ dataset }) => {
+    const { preset, item } = dataset;
+    if (!(await post(`workflows/cover?${new URLSearchParams({ id: preset, item })}`, {}))) return;
+    toast("Cover saved");
+    listChanged();
+  };
+
   /** Moves a row and keeps the focus on what moved it. @param {AnyElement} control @param {number} step */
   function move(control, step) {
     const row = control.closest(".form-row");

@@ -17,16 +17,21 @@ from comfy_ui.jobs.workers import output_download
 from comfy_ui.library import library_service
 from comfy_ui.library.video_editing import last_frame
 from comfy_ui.protocol.progress import Phase
-from comfy_ui.storage.records import Job, JobRequest, LibraryItem
+from comfy_ui.storage.records import LOCAL_USER_ID, Job, JobRequest, LibraryItem
+from comfy_ui.web.auth.access import Access, AccessMode
+from comfy_ui.web.components.html import Html
 from comfy_ui.web.components.job_card import job_card
 from comfy_ui.web.http.upload_routes import UploadRoutes
+from comfy_ui.web.tab import PageContext
 from comfy_ui.web.tabs.create.form_state import FormState
 from comfy_ui.web.tabs.create.generate import GenerateHandler
 from comfy_ui.web.tabs.create.one_press import OnePress, one_press_ways
 from comfy_ui.web.tabs.create.reuse_settings import recall
 from comfy_ui.web.tabs.library_tab import LibraryTab
 from comfy_ui.web.tabs.workflows.blueprint_tools import BlueprintTools
+from comfy_ui.web.tabs.workflows.form_editor import FormEditor
 from comfy_ui.worker_processes import report_progress
+from comfy_ui.workflow.presets.preset_store import list_presets
 from tests.jobs.support import end_of
 from tests.web.support import Page
 from tests.web.web_app import WebApp, open_web_app
@@ -296,3 +301,33 @@ async def test_trim_and_timelines_of_a_video(app: WebApp, visit: Visit) -> None:
     assert await app.service.library.timeline(video) == strip  # made once
     assert strip.stat().st_mtime_ns == at
     assert await app.service.library.timeline(await result(app, user_id)) is None
+
+
+async def test_use_as_cover_makes_a_result_the_picture_of_its_own_preset(
+    app: WebApp, visit: Visit
+) -> None:
+    saved, access = app.services.saved_workflows, Access(AccessMode.LOCAL, b"s")
+    shipped = next(preset for preset in list_presets() if preset.id == "sdxl")
+    copy = saved.save(shipped, title="Mine", saved_by=LOCAL_USER_ID)
+    await app.services.catalog.look()
+    item = await result(app, LOCAL_USER_ID)
+    own = await result(app, LOCAL_USER_ID, copy.id)
+    context = PageContext.create(app.services, access)
+    admin = WebApp(app.server, app.service, access, app.services)
+    browser, _ = admin.browser(
+        LibraryTab(context), FormEditor(app.services, access, lambda _: Html(""))
+    )
+    async with browser:
+        assert "Use as cover" in (await browser.get(f"/library/{own.id}")).text
+        assert "Use as cover" not in (await browser.get(f"/library/{item.id}")).text
+        where = {"id": copy.id, "item": own.id}
+        assert (await browser.post("/workflows/cover", params=where, json={})).json() == {}
+        answer = await browser.post("/workflows/cover", params={**where, "item": 999}, json={})
+        assert answer.status_code == 422
+    preset = app.services.catalog.find(copy.id)
+    assert preset is not None
+    assert preset.thumbnail is not None
+    with Image.open(preset.thumbnail) as picture:
+        assert picture.size == (256, 256)
+    theirs = await result(app, visit[1], copy.id)
+    assert "Use as cover" not in (await visit[0].get(f"/library/{theirs.id}")).text

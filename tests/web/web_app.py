@@ -54,14 +54,17 @@ async def open_web_app(folder: Path) -> AsyncIterator[WebApp]:
         client = await stack.enter_async_context(ComfyWSClient(url=server.url))
         saved = SavedWorkflows(folder)
         service = await stack.enter_async_context(
-            open_jobs(client=client, data_dir=folder, preset_folders=[saved.tools])
+            open_jobs(client=client, data_dir=folder, preset_folders=[saved.presets, saved.tools])
         )
         services = SimpleNamespace(
             jobs=service,
             library=service.library,
             client=client,
             catalog=PresetCatalog(
-                client, list_presets(), folders=[saved.tools], tools_folder=saved.tools
+                client,
+                list_presets(),
+                folders=[saved.presets, saved.tools],
+                tools_folder=saved.tools,
             ),
             saved_workflows=saved,
         )

@@ -111,10 +111,12 @@ def detail(
     children: Iterable[LibraryItem] = (),
     labels: Iterable[Label] = (),
     one_press: Mapping[str, str] = MappingProxyType({}),
+    may_be_cover: bool = False,
 ) -> Html:
     """The panel beside an enlarged result: its prompt, facts, actions, and its relatives.
 
-    ``one_press`` is as in :func:`.job_card.result_card`.
+    ``one_press`` is as in :func:`.job_card.result_card`. ``may_be_cover``: the user may make it
+    the cover of its preset.
     """
     preset = catalog.find(item.preset)
     texts = [
@@ -131,6 +133,7 @@ def detail(
         ],
         one_press=[(way, *ONE_PRESS_WAYS[way], title) for way, title in one_press.items()],
         facts=_facts(item, job, preset),
+        may_be_cover=may_be_cover,
         url=file_url(item),
         size=size(item.size_bytes),
         labels=_by_kind(labels),

@@ -373,6 +373,9 @@ class LibraryTab(Tab):
             one_press=one_press_titles(item, self._services.catalog)
             if item.kind == "video"
             else {},
+            may_be_cover=item.thumbnail is not None
+            and self._access.allows("open_workflow", request)
+            and await asyncio.to_thread(self._services.saved_workflows.is_own, item.preset),
         )
         return HTMLResponse(html, headers=PRIVATE)
 

@@ -12,7 +12,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from ....errors import ValidationError
+from ....errors import StorageError, ValidationError
+from ....storage.records import LibraryItem
 from ....workflow.editor.app_mode import with_app_mode
 from ....workflow.presets.form_edit import FormEdit, edited
 from ....workflow.presets.preset_store import Preset
@@ -105,10 +106,14 @@ class FormEditor:
         return await self._shown(preset)
 
     async def _cover(self, request: Request) -> Response:
-        """Make an image the cover of a preset."""
-        self._access.require("open_workflow", request)
-        name = request.query_params.get("id", "")
-        content = await body(request, MAX_UPLOAD_BYTES)
+        """Make an image the cover of a preset: the body, or the picture of a result."""
+        user_id = self._access.require("open_workflow", request)
+        name, item_id = (request.query_params.get(key, "") for key in ("id", "item"))
+        if item_id.isdecimal():
+            item = await self._services.library.item(int(item_id), user_id)
+            content = await asyncio.to_thread(_picture, item)
+        else:
+            content = await body(request, MAX_UPLOAD_BYTES)
         await asyncio.to_thread(self._services.saved_workflows.set_cover, name, content)
         await self._services.catalog.look()
         return JSONResponse({}, headers=PRIVATE)
@@ -153,6 +158,14 @@ class FormEditor:
                 has_editor_file=editor is not None,
             )
         )
+
+
+def _picture(item: LibraryItem) -> bytes:
+    """The thumbnail of a result, which is large enough for a cover."""
+    try:
+        return item.thumbnail.read_bytes() if item.thumbnail else b""
+    except OSError as error:
+        raise StorageError("The picture of this result cannot be read.") from error
 
 
 def _answer(html: Html) -> Response:
