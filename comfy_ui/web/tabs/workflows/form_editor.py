@@ -111,12 +111,22 @@ class FormEditor:
         name, item_id = (request.query_params.get(key, "") for key in ("id", "item"))
         if item_id.isdecimal():
             item = await self._services.library.item(int(item_id), user_id)
-            content = await asyncio.to_thread(_picture, item)
+            content = await self._picture(item)
         else:
             content = await body(request, MAX_UPLOAD_BYTES)
         await asyncio.to_thread(self._services.saved_workflows.set_cover, name, content)
         await self._services.catalog.look()
         return JSONResponse({}, headers=PRIVATE)
+
+    async def _picture(self, item: LibraryItem) -> bytes:
+        """Return the thumbnail of a result, which is large enough for a cover."""
+        if item.thumbnail is None:
+            return b""
+        path = await self._services.library.fetch(item.thumbnail)
+        try:
+            return await asyncio.to_thread(path.read_bytes)
+        except OSError as error:
+            raise StorageError("The picture of this result cannot be read.") from error
 
     async def _export(self, request: Request) -> Response:
         """Send a preset's files as a ZIP, or the file of ComfyUI's editor with the form in it."""
@@ -158,14 +168,6 @@ class FormEditor:
                 has_editor_file=editor is not None,
             )
         )
-
-
-def _picture(item: LibraryItem) -> bytes:
-    """The thumbnail of a result, which is large enough for a cover."""
-    try:
-        return item.thumbnail.read_bytes() if item.thumbnail else b""
-    except OSError as error:
-        raise StorageError("The picture of this result cannot be read.") from error
 
 
 def _answer(html: Html) -> Response:
