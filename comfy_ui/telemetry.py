@@ -72,6 +72,7 @@ def span(
     *,
     current: bool = True,
     after: Any = None,
+    traceparent: str | None = None,
     start_ns: int | None = None,
 ) -> Iterator[Span]:
     """Record a span around a block. An exception that leaves the block is recorded by class only.
@@ -85,6 +86,8 @@ def span(
             a generator that may be left in another context than it was entered in.
         after: the context of an earlier span that this one continues: they share a trace even
             without a common parent.
+        traceparent: the span's parent, perhaps in another process, as :func:`traceparent` returned
+            it there.
         start_ns: when the span began, in nanoseconds since 1970; None: now.
     """
     if not is_on():
@@ -95,6 +98,8 @@ def span(
     parent = None
     if after is not None and not trace.get_current_span().get_span_context().is_valid:
         parent = trace.set_span_in_context(trace.NonRecordingSpan(after))
+    if traceparent is not None:
+        parent = _propagator().extract({"traceparent": traceparent})
     opened = trace.get_tracer("comfy_ui").start_span(
         name,
         parent,
@@ -117,6 +122,21 @@ def span(
         raise
     finally:
         opened.end()
+
+
+def traceparent() -> str | None:
+    """Return the context of the current span as W3C text, for :func:`span` in another process."""
+    if not is_on():
+        return None
+    carrier: dict[str, str] = {}
+    _propagator().inject(carrier)
+    return carrier.get("traceparent")
+
+
+def _propagator() -> Any:
+    from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+    return TraceContextTextMapPropagator()
 
 
 def inject(headers: MutableMapping[str, str]) -> None:

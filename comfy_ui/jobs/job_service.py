@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
+from .. import telemetry
 from ..client import ComfyWSClient
 from ..errors import ComfyHeadlessError, ValidationError
 from ..library.library_service import KEEP_DELETED_S, LibraryService
@@ -134,15 +135,16 @@ class JobService:
         """
         if existing := await self._existing_job(request.user_id, request.key):
             return existing
-        await self.library.require_space(request.user_id)
-        job = await self._prepare(request)
-        await self._require_spending([job])
-        return await self._queue.submit(
-            job,
-            front=request.front,
-            replaces=request.replaces,
-            max_of_key=request.api_key.max_jobs if request.api_key else None,
-        )
+        with telemetry.span("comfyui.request"):
+            await self.library.require_space(request.user_id)
+            job = _traced(await self._prepare(request))
+            await self._require_spending([job])
+            return await self._queue.submit(
+                job,
+                front=request.front,
+                replaces=request.replaces,
+                max_of_key=request.api_key.max_jobs if request.api_key else None,
+            )
 
     async def estimate(self, request: JobRequest) -> JobEstimate:
         """Estimate when a job would start and how long it would run if it were submitted now.
@@ -169,17 +171,20 @@ class JobService:
             grid_id = make_id(first.user_id, first.key)
             if existing := await self._store.grid(grid_id, first.user_id):
                 return existing
-        await self.library.require_space(first.user_id)
-        cells = [await self._prepare(replace(request, key=None)) for request in requests]
-        await self._require_spending(cells)
-        return await self._grids.submit(
-            cells,
-            grid_id=make_id(first.user_id, first.key),
-            across=across,
-            down=down,
-            front=first.front,
-            max_of_key=first.api_key.max_jobs if first.api_key else None,
-        )
+        with telemetry.span("comfyui.request"):
+            await self.library.require_space(first.user_id)
+            cells = [
+                _traced(await self._prepare(replace(request, key=None))) for request in requests
+            ]
+            await self._require_spending(cells)
+            return await self._grids.submit(
+                cells,
+                grid_id=make_id(first.user_id, first.key),
+                across=across,
+                down=down,
+                front=first.front,
+                max_of_key=first.api_key.max_jobs if first.api_key else None,
+            )
 
     async def wait_for_sheets(self, user_id: str) -> None:
         """Wait for the contact sheets of those grids of the user whose jobs have all ended."""
@@ -208,13 +213,15 @@ class JobService:
         """
         if existing := await self._existing_job(user_id, key):
             return existing
-        await self.library.require_space(user_id)
-        job = await self.job(job_id, user_id)
-        key_id = api_key.id if api_key else None
-        again = repeated_job(job, make_id(user_id, key), key_id, may_spend=may_spend)
-        await self._require_spending([again])
-        max_of_key = api_key.max_jobs if api_key else None
-        return await self._queue.submit(again, front=False, max_of_key=max_of_key)
+        with telemetry.span("comfyui.request"):
+            await self.library.require_space(user_id)
+            job = await self.job(job_id, user_id)
+            key_id = api_key.id if api_key else None
+            again = repeated_job(job, make_id(user_id, key), key_id, may_spend=may_spend)
+            again = _traced(again)
+            await self._require_spending([again])
+            max_of_key = api_key.max_jobs if api_key else None
+            return await self._queue.submit(again, front=False, max_of_key=max_of_key)
 
     async def _existing_job(self, user_id: str, key: str | None) -> Job | None:
         return None if key is None else await self._store.get(make_id(user_id, key), user_id)
@@ -572,6 +579,12 @@ async def _cancel(tasks: Sequence[asyncio.Task[None]]) -> None:
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _traced(job: Job) -> Job:
+    """Return a job that its worker's spans are recorded for, if telemetry is on."""
+    context = telemetry.traceparent()
+    return replace(job, traceparent=context) if context else job
 
 
 def _unknown_job() -> ValidationError:

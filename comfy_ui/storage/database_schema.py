@@ -22,7 +22,7 @@ from .tables import (
     webhooks_table,
 )
 
-VERSION: Final = 12
+VERSION: Final = 13
 """Stored as SQLite's ``user_version``."""
 
 SCHEMA: Final = (
@@ -53,6 +53,7 @@ MIGRATIONS: Final = {
     10: (jobs_table.ADD_KEY,),
     11: (jobs_table.ADD_SPENDING,),
     12: (*items_table.ADD_ORDERS, *saved_searches_table.SCHEMA),
+    13: (jobs_table.ADD_TRACES,),
 }
 """The statements that lead to each version from the one before it."""
 

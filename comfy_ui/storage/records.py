@@ -231,7 +231,8 @@ class Job:
     reported. ``server_deaths`` counts the servers that stopped while they ran the job.
     ``parent_id`` is the id of the result that the job works on. ``webhook`` hears of the job's end.
     ``group_id`` is the id of the :class:`JobGroup` that the job belongs to. ``key_id`` is the id of
-    the API key that it was submitted with. ``may_spend``: it may run partner nodes.
+    the API key that it was submitted with. ``may_spend``: it may run partner nodes. ``traceparent``
+    is the span that submitted it, as W3C trace context, if traces are recorded.
     """
 
     id: str
@@ -259,6 +260,7 @@ class Job:
     group_id: str | None = None
     key_id: str | None = None
     may_spend: bool = False
+    traceparent: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

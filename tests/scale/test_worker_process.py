@@ -21,6 +21,7 @@ from comfy_ui.scale.choose_stores import choose_stores
 from comfy_ui.scale.worker_process import run_worker, server_of
 from comfy_ui.settings import Settings, load_settings
 from comfy_ui.storage.records import Phase
+from tests.job_traces import TREE, JobTraces
 from tests.jobs.support import end_of, submit_sleepy, until
 from tests.scale.postgres_server import new_database
 
@@ -141,6 +142,16 @@ async def test_run_worker_answers_for_its_status_and_counts_its_jobs(
         figures = jobs.figures()
         assert (dict(figures.jobs), [*figures.servers.values()]) == ({}, [True])
         assert await jobs.database_problem() is None
+
+
+async def test_trace_of_a_job_of_an_external_worker_is_one_tree(
+    settings: Settings, client: ComfyWSClient, job_traces: JobTraces
+) -> None:
+    async with _app(settings, client) as jobs, _worker(settings, client):
+        with job_traces.request():
+            job = await submit_sleepy(jobs, nonce=1)
+        assert (await end_of(jobs, job)).phase is Phase.SUCCEEDED
+        assert await job_traces.tree() == TREE
 
 
 async def test_server_of_tells_local_addresses_of_two_hosts_apart(client: ComfyWSClient) -> None:

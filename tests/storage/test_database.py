@@ -141,6 +141,7 @@ BACK_TO_VERSION_11 = (
     "CREATE INDEX items_page ON items(user_id, id) WHERE deleted_at IS NULL;"
     "CREATE INDEX items_preset ON items(user_id, preset) WHERE deleted_at IS NULL;"
     "UPDATE items_search SET body = trim(body, char(10));"
+    "ALTER TABLE jobs DROP COLUMN traceparent;"
 )
 
 

@@ -32,7 +32,7 @@ from ...storage.single_thread import SingleThread
 from ..placement import ServerOffer
 from ..queue import JobQueue, JobReport, ReturnReason
 from ..spending import require_spending
-from . import stall_watch
+from . import job_trace, stall_watch
 from .active_job import ActiveJob, Flag, JobReturnedError, cancelled, wait_for_any
 from .output_download import OutputDownloader
 from .server import Server, with_upload_names
@@ -193,11 +193,17 @@ class Worker:
 
     async def _run_job(self, active: ActiveJob) -> None:
         """Run a claimed job and publish its last report, whatever happens."""
+        traced = job_trace.recorded(active.job, self._server.name, new=not active.resumed)
+        with traced as outcome:
+            await self._run_to_end(active, outcome)
+
+    async def _run_to_end(self, active: ActiveJob, record: Callable[[str], None]) -> None:
         end: JobReport | None
         try:
             end = await self._complete(active)
         except JobReturnedError:
             end = None
+            record("returned")
         except Exception as error:  # a bug here must not affect other jobs or lose a result
             logger.exception("Job %s", active.job.id)
             end = JobReport(
@@ -205,6 +211,7 @@ class Worker:
             )
         try:
             if end is not None:
+                record(str(end.status))
                 await self._queue.publish(self._server.name, end)
         finally:
             if self._active.get(active.job.id) is active:  # it may have been claimed again

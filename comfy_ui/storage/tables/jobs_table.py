@@ -46,6 +46,7 @@ SCHEMA: Final = (
     key_id TEXT,                    -- the API key that the job was submitted with
     parent_id INTEGER,              -- the result that the job works on
     may_spend INTEGER NOT NULL DEFAULT 0,   -- whether it may run partner nodes
+    traceparent TEXT,               -- W3C trace context of the span that submitted the job
     webhook TEXT                    -- JSON: the address that hears of the end, and ours
 )""",
     """CREATE INDEX jobs_unfinished ON jobs(status)
@@ -63,6 +64,7 @@ ADD_PARENT: Final = ("ALTER TABLE jobs ADD COLUMN parent_id INTEGER", PARENT_IND
 ADD_KEY: Final = "ALTER TABLE jobs ADD COLUMN key_id TEXT"
 ADD_SPENDING: Final = "ALTER TABLE jobs ADD COLUMN may_spend INTEGER NOT NULL DEFAULT 0"
 ADD_GROUP: Final = ("ALTER TABLE jobs ADD COLUMN group_id TEXT", GROUP_INDEX)
+ADD_TRACES: Final = "ALTER TABLE jobs ADD COLUMN traceparent TEXT"
 PACE_JOBS: Final = 20  # recent jobs of a preset that its speed is measured by
 
 
@@ -84,6 +86,7 @@ NEW_COLUMNS: Final = (
     "group_id",
     "key_id",
     "may_spend",
+    "traceparent",
 )
 CHANGING_COLUMNS: Final = (
     "status",
@@ -124,6 +127,7 @@ def new_values(job: Job) -> tuple[object, ...]:
         job.group_id,
         job.key_id,
         job.may_spend,
+        job.traceparent,
     )
 
 
@@ -280,6 +284,7 @@ def job_of(row: Row) -> Job:
         group_id=row["group_id"],
         key_id=row["key_id"],
         may_spend=bool(row["may_spend"]),
+        traceparent=row["traceparent"],
         **_changing_fields(row),
     )
 
