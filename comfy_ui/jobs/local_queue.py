@@ -79,7 +79,7 @@ class LocalQueue:
         self._withdrawals = Withdrawals()
         self._held: set[str] = set()  # waiting jobs that are about to be replaced
         self._save_timers: dict[str, asyncio.TimerHandle] = {}  # by job
-        self._saves: set[asyncio.Task[None]] = set()
+        self._saves: dict[str, asyncio.Task[None]] = {}  # by job
         self._claims_held = False
         self._closed = False
 
@@ -103,7 +103,7 @@ class LocalQueue:
         for job_id, timer in timers.items():
             timer.cancel()
             self._save_now(job_id)
-        await asyncio.gather(*self._saves)
+        await asyncio.gather(*self._saves.values())
         self._unfinished.close()
 
     # Job service
@@ -454,9 +454,21 @@ class LocalQueue:
         self._save_timers.pop(job_id, None)
         job = self._unfinished.index.get(job_id)
         if job is not None and job.status in _FOUND_AT_SERVER:
-            task = asyncio.create_task(self._try_to_save(job), name="save soon")
-            self._saves.add(task)
-            task.add_done_callback(self._saves.discard)
+            task = self._saves[job_id] = asyncio.create_task(
+                self._try_to_save(job), name="save soon"
+            )
+            task.add_done_callback(lambda _: self._forget_save(job_id, task))
+
+    def _forget_save(self, job_id: str, task: asyncio.Task[None]) -> None:
+        if self._saves.get(job_id) is task:
+            del self._saves[job_id]
+
+    async def _end_saves(self, job_id: str) -> None:
+        """Return when no earlier state of a job can be stored any more."""
+        if timer := self._save_timers.pop(job_id, None):
+            timer.cancel()
+        if save := self._saves.get(job_id):
+            await asyncio.wait([save])
 
     async def wait_for_work(self, worker: str, *, timeout_s: float) -> None:
         work = self._work.setdefault(worker, asyncio.Event())
@@ -484,6 +496,7 @@ class LocalQueue:
         unfinished = jobs.index.pop(job.id)  # from here on, no other task writes its row
         self._ending[job.id] = unfinished
         try:
+            await self._end_saves(job.id)
             items = await self._store.finish(job, files)
         except StorageError:
             jobs.index[job.id] = unfinished

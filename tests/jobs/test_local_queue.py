@@ -162,6 +162,32 @@ async def test_publish_outputs_are_stored_soon_while_they_are_downloaded(
     assert [(saved.status, saved.outputs) for saved in saves] == [(JobStatus.FETCHING, OUTPUTS)]
 
 
+async def test_publish_end_is_stored_after_an_earlier_state_that_is_being_stored(
+    queue: LocalQueue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(local_queue, "_SAVE_SOON_S", 0.0)
+    saving, released, save = asyncio.Event(), asyncio.Event(), queue._store.save
+
+    async def slow(job: Job) -> None:
+        saving.set()
+        await released.wait()
+        await save(job)
+
+    monkeypatch.setattr(queue._store, "save", slow)
+    await _submit(queue, "ann")
+    (job,) = await _claim(queue)
+    await _report(queue, job, JobStatus.FETCHING, outputs=OUTPUTS)
+    await saving.wait()
+    end = asyncio.create_task(_report(queue, job, JobStatus.SUCCEEDED, files=[FILE]))
+    await asyncio.sleep(0)
+    released.set()
+    await end
+    stored = await queue._store.get(job.id, "ann")
+    assert stored
+    assert stored.status is JobStatus.SUCCEEDED
+    assert (await support.last(queue.follow(job.id, "ann"))).phase is Phase.SUCCEEDED
+
+
 def _watch_saves(queue: LocalQueue, monkeypatch: pytest.MonkeyPatch) -> list[Job]:
     saves: list[Job] = []
     save = queue._store.save
