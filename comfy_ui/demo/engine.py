@@ -60,7 +60,7 @@ class Engine:
         self.sockets = Sockets(loop)
         self.queue = PromptQueue(on_change=self._queue_changed)
         self.logs: deque[dict[str, str]] = deque(maxlen=300)
-        self.executor = Executor(folders, self.sockets, step_s)
+        self.executor = Executor(folders, self.sockets, step_s, is_hasty=not step_s)
         self._partner_keys: dict[str, str] = {}
         self._forget_results = threading.Event()
         self._worker = threading.Thread(target=self._work, name="demo-worker", daemon=True)

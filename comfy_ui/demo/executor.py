@@ -34,6 +34,7 @@ class Executor:
     folders: Folders
     sockets: Sockets
     step_s: float
+    is_hasty: bool  # paints large images small and enlarges them
     current: tuple[str, str] | None = (
         None  # client and node in progress, for a socket that connects
     )
@@ -345,6 +346,7 @@ class _Job:
             self.prompt,
             (self.extra_data or {}).get("extra_pnginfo") or {},
             step_s=self.executor.step_s,
+            is_hasty=self.executor.is_hasty,
             ignore_interrupts=self.faults.ignore_interrupts,
             written_text=self.faults.written_text,
             partner_key=self.running.partner_key,

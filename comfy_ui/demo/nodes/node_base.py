@@ -100,6 +100,7 @@ class Context:
     prompt: dict[str, Any]
     extra_pnginfo: dict[str, Any]
     step_s: float = 0.0
+    is_hasty: bool = False
     ignore_interrupts: bool = False
     written_text: str | None = None
     partner_key: str = ""

@@ -40,7 +40,7 @@ def render(context: Context, order: Order, latent: Latent) -> Latent:
         return replace(latent, noise_seed=seed)
     if latent.medium == "audio":
         return _sound(context, order, latent, seed, steps)
-    painting = _Painting(order, latent, seed, hasty=not context.step_s)
+    painting = _Painting(order, latent, seed, hasty=context.is_hasty)
     frames: list[Any] = []
     source = iter(()) if order.leftover else painting.frames()
     start = latent.pictures[0] if latent.pictures is not None else None
