@@ -68,15 +68,23 @@ class Chromium:
     """The system's Chromium, started on use: without a profile, or with one on disk."""
 
     def __init__(self, playwright: Any, path: str) -> None:
+        self._playwright = playwright
         self._launcher = playwright.chromium
         self._options = {"executable_path": path, "args": CHROMIUM_ARGS}
+
+    @contextmanager
+    def with_window(self) -> Iterator[Chromium]:
+        """A complete Chromium, for what the headless shell lacks, such as notifications."""
+        complete = Chromium(self._playwright, find_chromium() or "")
+        yield complete
+        complete.browser.close()
 
     @cached_property
     def browser(self) -> Any:
         """A browser each of whose contexts begins with nothing."""
         return self._launcher.launch(**self._options)
 
-    @cache  # noqa: B019 -- it lives as long as the tests of a file
+    @cache  # noqa: B019 -- it lives as long as the tests of a folder
     def profile(self, folder: Path) -> Any:
         """A context that keeps compiled scripts in ``folder``: pages load with half the work.
 
@@ -102,14 +110,11 @@ class Chromium:
 
 
 @contextmanager
-def chromium(*, window: bool = False) -> Iterator[Chromium]:
-    """Chromium for the tests of a file. Skips them where there is none, but not in CI.
-
-    ``window``: a complete Chromium, for what the headless shell lacks, such as notifications.
-    """
+def chromium() -> Iterator[Chromium]:
+    """Chromium for tests. Skips them where there is none, but not in CI."""
     from playwright.sync_api import sync_playwright
 
-    path = find_chromium(window=window)
+    path = find_chromium(window=False)
     if path is None:
         if os.environ.get("CI") == "true":
             pytest.fail("CI must have a Chromium")

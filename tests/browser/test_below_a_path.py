@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 from urllib.parse import urljoin
@@ -155,7 +156,8 @@ def test_mcp_client_of_either_protocol_works_below_a_path(below: str, mode: str)
             result = await opened.call_tool("generate", arguments, progress_callback=on_progress)
             return opened.protocol_version, result
 
-    version, result = asyncio.run(call())
+    with ThreadPoolExecutor(1) as pool:  # the loop of Playwright runs in this thread
+        version, result = pool.submit(asyncio.run, call()).result()
     assert (version == "2026-07-28") is (mode == "auto")
     assert progress[-1] == 100, "progress passes through nginx"
     (link,) = [str(part.uri) for part in result.content if part.type == "resource_link"]

@@ -29,9 +29,9 @@ AWAY_JS = """(state) => {
 
 
 @pytest.fixture(scope="module")
-def chromium() -> Iterator[support.Chromium]:
-    with support.chromium(window=True) as chromium:
-        yield chromium
+def chromium(chromium: support.Chromium) -> Iterator[support.Chromium]:
+    with chromium.with_window() as complete:
+        yield complete
 
 
 @pytest.fixture
