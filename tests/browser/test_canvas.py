@@ -10,7 +10,8 @@ import pytest
 from PIL import Image
 
 from tests.browser import support
-from tests.browser.test_accessibility import AXE, RULES, SMALL_JS, VIOLATIONS_JS
+from tests.browser.axe import violations
+from tests.browser.test_accessibility import SMALL_JS
 from tests.web.support import picture_bytes
 
 pytestmark = pytest.mark.browser
@@ -114,8 +115,7 @@ def test_canvas_mask_is_kept_as_strokes_with_undo_and_changes_only_its_area(page
     page.keyboard.press("Control+z")
     page.keyboard.press("Control+Shift+z")
     page.keyboard.press("Control+z")
-    page.evaluate(AXE)
-    assert page.evaluate(VIOLATIONS_JS, RULES["light"]) == []
+    assert violations(page, "#canvas") == []
     done(page)
     assert page.inner_text(".upload-name") == "Image with a mask"
     assert page.evaluate(ALPHA_JS, [38, 81]) == [0, 255]
@@ -168,8 +168,7 @@ def test_canvas_edit_extends_a_large_result_without_lag(person: Callable[..., An
         int(page.input_value(f"#canvas .sides label:has-text('{side}') input"))
         for side in ("Right", "Bottom")
     ]
-    page.evaluate(AXE)
-    assert page.evaluate(VIOLATIONS_JS, RULES["light"]) == []
+    assert violations(page, "#canvas") == []
     done(page)
     assert page.get_attribute("form.settings", "data-preset") == "sdxl_outpaint"
     support.set_field(page, "steps", 2)
@@ -224,8 +223,7 @@ def test_canvas_draws_with_finger_and_pen_and_ignores_palms_on_a_phone(
     page.evaluate(
         TOUCH_JS, [["down", 6, 0.3, 0.3], ["move", 6, 0.6, 0.3], ["up", 6, 0.6, 0.3]]
     )  # moves the image
-    page.evaluate(AXE)
-    assert page.evaluate(VIOLATIONS_JS, RULES["dark"]) == []
+    assert violations(page, "#canvas", dark=True) == []
     assert page.evaluate(SMALL_JS) == []
     assert page.evaluate("document.documentElement.scrollWidth") <= support.PHONE["width"]
     for _ in range(2):

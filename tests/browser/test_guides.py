@@ -10,9 +10,10 @@ import pytest
 from PIL import Image, ImageDraw
 
 from tests.browser import support
-from tests.browser.test_accessibility import COLOR_RULES, SMALL_JS
+from tests.browser.axe import violations
+from tests.browser.test_accessibility import SMALL_JS
 from tests.browser.test_canvas import ALPHA_JS, done
-from tests.browser.test_loras import OVERFLOW_JS, SETTLED_JS, SIZES, violations
+from tests.browser.test_loras import OVERFLOW_JS, SETTLED_JS, SIZES
 
 pytestmark = pytest.mark.browser
 
@@ -48,7 +49,7 @@ def test_guides_are_added_previewed_run_and_reused(person: Callable[..., Any]) -
     page.wait_for_function(f"document.querySelector('{CONTROL} [data-part=model]').value !== ''")
     page.click(f"{CONTROL} [data-part=preview]")
     page.wait_for_function(LOADED_JS)
-    assert violations(page, {}) == []
+    assert violations(page, CONTROL) == []
 
     # A type that the server cannot prepare says which pack does, unless the image is prepared.
     page.select_option(f"{CONTROL} [data-part=type]", "lineart")
@@ -66,11 +67,11 @@ def test_guides_are_added_previewed_run_and_reused(person: Callable[..., Any]) -
     for size in SIZES:
         page.set_viewport_size(size)
         assert page.evaluate(OVERFLOW_JS) <= 0
-    assert violations(page, {}) == []
+    assert violations(page) == []
     assert [text for text in page.evaluate(SMALL_JS) if "guide" in text] == []
     page.evaluate("document.body.classList.add('dark')")
     page.wait_for_function(SETTLED_JS)
-    assert violations(page, {"runOnly": {"type": "rule", "values": COLOR_RULES}}) == []
+    assert violations(page, ".guide-strip", dark=True) == []
     page.set_viewport_size(support.WIDE)
 
     # A run, a preset that takes none and back, a reload, and Reuse keep them.
@@ -102,7 +103,7 @@ def test_canvas_selects_by_click_and_by_words(person: Callable[..., Any]) -> Non
     page.click("#canvas [data-tool=select]")
     page.click(".canvas-stage")  # in its middle is the disc
     page.wait_for_selector("#canvas [aria-label=Undo]:enabled")
-    assert violations(page, {}) == []
+    assert violations(page, "#canvas") == []
     for size in SIZES:
         page.set_viewport_size(size)
         assert page.evaluate(OVERFLOW_JS) <= 0

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from tests.browser import support
-from tests.browser.test_accessibility import AXE, COLOR_RULES, SMALL_JS, VIOLATIONS_JS
+from tests.browser.axe import violations
+from tests.browser.test_accessibility import SMALL_JS
 
 pytestmark = pytest.mark.browser
 
@@ -27,12 +28,6 @@ OVERFLOW_JS = "document.documentElement.scrollWidth - innerWidth"
 
 def pick(name: str) -> str:
     return f".model-pick[data-model='{name}']"
-
-
-def violations(page: Any, rules: dict[str, Any]) -> list[str]:
-    page.evaluate(AXE)
-    found: list[str] = page.evaluate(VIOLATIONS_JS, rules)
-    return found
 
 
 def test_loras_are_added_weighed_run_and_reused(person: Callable[..., Any]) -> None:
@@ -57,7 +52,7 @@ def test_loras_are_added_weighed_run_and_reused(person: Callable[..., Any]) -> N
     assert page.get_attribute(".model-card:first-child .model-pick", "data-model") == INK
     page.click(".model-foot .act")
     page.click(pick("golden_hour_sd15.safetensors"))
-    assert violations(page, {}) == []
+    assert violations(page, "#models") == []
     page.keyboard.press("Escape")
 
     # The strip.
@@ -75,11 +70,11 @@ def test_loras_are_added_weighed_run_and_reused(person: Callable[..., Any]) -> N
     for size in SIZES:
         page.set_viewport_size(size)
         assert page.evaluate(OVERFLOW_JS) <= 0
-    assert violations(page, {}) == []
+    assert violations(page) == []
     assert [text for text in page.evaluate(SMALL_JS) if "lora" in text] == []
     page.evaluate("document.body.classList.add('dark')")
     page.wait_for_function(SETTLED_JS)
-    assert violations(page, {"runOnly": {"type": "rule", "values": COLOR_RULES}}) == []
+    assert violations(page, ".lora-strip", dark=True) == []
     page.set_viewport_size(support.WIDE)
 
     # A run, another preset without LoRAs and back, a reload, and Reuse keep them.
@@ -110,7 +105,7 @@ def test_loras_are_added_weighed_run_and_reused(person: Callable[..., Any]) -> N
     page.click(pick("v1-5-pruned-emaonly-fp16.safetensors"))
     page.wait_for_selector("#models", state="detached")
     assert page.input_value("#form [name=model]") == "v1-5-pruned-emaonly-fp16.safetensors"
-    assert violations(page, {}) == []
+    assert violations(page, "#form") == []
 
     # A name that the server lacks.
     page.fill(PROMPT, "a harbor <lora:ink_wish_sdxl>")

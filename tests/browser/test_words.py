@@ -11,8 +11,8 @@ import pytest
 
 from comfy_ui.prompts import merge_style
 from comfy_ui.prompts.styles import shipped_styles
+from tests.browser.axe import violations
 from tests.browser.support import PHONE, WIDE, choose, generate, running_app, set_field
-from tests.browser.test_accessibility import AXE, VIOLATIONS_JS
 from tests.prompts.support import MODEL, LlmServer, Reply, says_prompt
 
 pytestmark = pytest.mark.browser
@@ -299,8 +299,7 @@ def test_prompt_is_completed_and_marked_on_every_screen(person: Callable[..., An
     page.press(PROMPT, "Control+End")
     page.keyboard.type(", <lora:ink")
     page.wait_for_selector(f"{SUGGESTED} .of-lora")
-    page.evaluate(AXE)
-    assert page.evaluate(VIOLATIONS_JS, {}) == []
+    assert violations(page, "#prompt, #completions") == []
     page.click("#completions .of-lora")
     assert page.input_value(PROMPT).endswith(", <lora:ink_wash_sdxl:1>")
     page.keyboard.press("Control+Z")
