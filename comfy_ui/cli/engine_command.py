@@ -17,7 +17,7 @@ from .exit_status import ExitStatus
 
 if TYPE_CHECKING:
     from ..engine.engine_manager import EngineManager
-    from ..engine.engine_paths import Installation
+    from ..engine.engine_paths import EnginePaths, Installation
     from ..engine.installing.installer import InstallProgress
     from ..engine.planning.install_plan import InstallPlan
 
@@ -44,6 +44,13 @@ def add_actions(add: Add) -> None:
     sub = add("status", status, "Show the installed versions and whether one runs.")
     sub.add_argument("--json", action="store_true", help="print the status as JSON")
     sub.add_argument("--log", action="store_true", help="print the end of ComfyUI's log")
+    sub = add("packs", packs, "List, add and remove node packs, which are code of others.")
+    sub.add_argument("action", nargs="?", choices=["list", "add", "remove"], default="list")
+    sub.add_argument(
+        "pack", nargs="?", help="a name of the list, or https://github.com/OWNER/NAME@COMMIT"
+    )
+    sub.add_argument("--source", help="an archive with it, or an https address with #sha256=")
+    _confirmation_options(sub)
     add("rollback", roll_back, "Return to the version before the last update.")
     sub = add("remove", remove, "Delete the installed versions; models and results are kept.")
     sub.add_argument("--yes", action="store_true", help="do not ask")
@@ -65,6 +72,10 @@ def _install_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--python", dest="engine_python", help="the Python of an existing environment to use"
     )
+    _confirmation_options(parser)
+
+
+def _confirmation_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dry-run", action="store_true", help="only show the plan")
     parser.add_argument("--yes", action="store_true", help="do not ask")
     parser.add_argument("--json", action="store_true", help="print the plan or the result as JSON")
@@ -73,7 +84,25 @@ def _install_options(parser: argparse.ArgumentParser) -> None:
 def install(arguments: argparse.Namespace, settings: Settings) -> int:
     """Plan, ask, and install."""
     manager = _manager(settings)
-    plan = manager.plan(arguments.release)
+
+    def report(installed: Installation) -> None:
+        print(f"ComfyUI {installed.version} is installed. PyTorch {installed.torch}.")
+        print("Start it with: comfy-ui engine start, or with the app: comfy-ui --engine")
+
+    return _install(manager, manager.plan(arguments.release), arguments, report)
+
+
+def _install(
+    manager: EngineManager,
+    plan: InstallPlan,
+    arguments: argparse.Namespace,
+    report: Callable[[Installation], None],
+) -> int:
+    """Show a plan, ask, install, and report.
+
+    Raises:
+        EngineError: the plan has problems, or the installation fails.
+    """
     if not arguments.json:
         print(plan)
     elif arguments.dry_run:
@@ -88,8 +117,7 @@ def install(arguments: argparse.Namespace, settings: Settings) -> int:
     if arguments.json:
         print_json(_facts(installed))
     else:
-        print(f"ComfyUI {installed.version} is installed. PyTorch {installed.torch}.")
-        print("Start it with: comfy-ui engine start, or with the app: comfy-ui --engine")
+        report(installed)
     return ExitStatus.DONE
 
 
@@ -144,6 +172,7 @@ def stop(_: argparse.Namespace, settings: Settings) -> int:
 
 def status(arguments: argparse.Namespace, settings: Settings) -> int:
     """Show the versions and the server; exits with 1 if nothing is installed."""
+    from ..engine.packs.pack_folders import installed_packs
     from ..engine.supervision.server_log import read_tail
     from ..engine.supervision.supervisor import answers_at, running_url
 
@@ -173,12 +202,90 @@ def status(arguments: argparse.Namespace, settings: Settings) -> int:
         if url:
             print(f"Address    {url}")
         print(f"Source     {_origin(current)}")
+        for pack in installed_packs(paths, current):
+            off = f", off: {pack.trouble}" if pack.trouble else ""
+            print(f"Node pack  {pack.source.name}{off}")
         print(f"Folder     {paths.home(current)}\nModels     {paths.models}")
         if previous is not None:
-            print(f"Rollback   to ComfyUI {previous.version}")
+            print(f"Rollback   to ComfyUI {previous.version}{_with_packs(paths, previous)}")
     if paths.staging.exists() and not arguments.json:
         print("An installation was interrupted. Continue it: comfy-ui engine install")
     return ExitStatus.FAILED if current is None else ExitStatus.DONE
+
+
+def packs(arguments: argparse.Namespace, settings: Settings) -> int:
+    """List the node packs of the version in use, add one, or take one away."""
+    manager = _manager(settings)
+    if arguments.action == "list":
+        return _list_packs(manager, as_json=arguments.json)
+    manager.require_installed()
+    if not arguments.pack:
+        raise ValidationError(
+            "No node pack is named.", hint="They are listed by: comfy-ui engine packs"
+        )
+    if arguments.action == "remove":
+        return _remove_pack(manager, arguments)
+    from ..engine.packs.pack_source import choose_pack
+
+    pack = choose_pack(arguments.pack, arguments.source)
+    return _install(
+        manager,
+        manager.plan_pack(pack),
+        arguments,
+        lambda _: print(f"{pack.name} is installed."),
+    )
+
+
+def _list_packs(manager: EngineManager, *, as_json: bool) -> int:
+    from ..engine.packs.pack_folders import installed_packs, unmanaged_packs
+    from ..engine.packs.pack_source import known_packs
+
+    installed = installed_packs(manager.paths, manager.paths.current())
+    names = {pack.source.name for pack in installed}
+    offered = [pack for pack in known_packs() if pack.name not in names]
+    others = unmanaged_packs(manager.paths)
+    if as_json:
+        print_json(
+            {
+                "installed": [
+                    {
+                        "name": pack.source.name,
+                        "commit": pack.source.commit,
+                        "license": pack.source.license,
+                        "folder": str(pack.folder),
+                        "trouble": pack.trouble,
+                    }
+                    for pack in installed
+                ],
+                "available": [pack.name for pack in offered],
+                "custom_nodes": others,
+            }
+        )
+        return ExitStatus.DONE
+    for pack in installed:
+        state = f"off: {pack.trouble}" if pack.trouble else "in use"
+        print(f"{pack.source.name}  {pack.source.commit[:12] or pack.source.id}  {state}")
+    for name in others:
+        print(f"{name}  your own, in {manager.paths.work / 'custom_nodes'}")
+    if not installed and not others:
+        print("No node pack is installed.")
+    for offer in offered:
+        print(f"{offer.name}  not installed; for: {offer.purpose}; license {offer.license}")
+    return ExitStatus.DONE
+
+
+def _remove_pack(manager: EngineManager, arguments: argparse.Namespace) -> int:
+    from ..engine.packs.pack_folders import remove_pack
+    from ..engine.supervision.supervisor import running_url
+
+    if not _confirmed(arguments, f"Remove the node pack {arguments.pack}?"):
+        return ExitStatus.FAILED
+    source = remove_pack(manager.paths, arguments.pack)
+    if running_url(manager.paths) is not None:
+        print("Restarting ComfyUI without it.", file=sys.stderr)
+        _start_detached(manager)
+    print(f"{source.name} is removed.")
+    return ExitStatus.DONE
 
 
 def roll_back(_: argparse.Namespace, settings: Settings) -> int:
@@ -252,6 +359,13 @@ def _origin(installation: Installation) -> str:
         if release.tree == installation.tree:
             return f"as published in ComfyUI {release.version}, commit {release.commit[:12]}"
     return f"{installation.source}, which is not a release that comfy-ui knows"
+
+
+def _with_packs(paths: EnginePaths, installation: Installation) -> str:
+    from ..engine.packs.pack_folders import installed_packs
+
+    names = [pack.source.name for pack in installed_packs(paths, installation)]
+    return f" with {', '.join(names)}" if names else ""
 
 
 def _facts(installation: Installation | None) -> dict[str, object] | None:

@@ -12,9 +12,11 @@ from ..settings import Settings
 from .engine_paths import EnginePaths, Installation, disk_error, write_json
 from .installing.installer import Installer, InstallProgress
 from .installing.python_environment import find_uv, folder_bytes
+from .packs.pack_folders import installed_packs
+from .packs.pack_source import PackSource
 from .planning.host_facts import collect
 from .planning.install_plan import InstallPlan, make_plan
-from .planning.release_source import choose_source
+from .planning.release_source import Source, choose_source
 from .supervision.server_command import MEMORY_FLAGS, ServerOptions
 from .supervision.supervisor import Supervisor
 from .versions import roll_back, switch_running
@@ -36,15 +38,17 @@ class EngineManager:
         self.supervisor = Supervisor(self.paths, self.options, first_port=settings.engine_port)
 
     def plan(self, version: str | None = None) -> InstallPlan:
-        """Plan an installation; takes seconds and changes nothing.
+        """Plan an installation, with the node packs of the version in use; changes nothing.
+
+        It takes seconds.
 
         Raises:
             ValidationError: the setting of the source, or the version, is invalid.
         """
         settings = self._settings
         source = choose_source(settings.engine_source, version)
-        facts = collect(settings, source, self.paths)
-        staged = folder_bytes(self.paths.staging) if self.paths.staging.exists() else 0
+        packs = [pack.source for pack in installed_packs(self.paths, self.paths.current())]
+        facts = collect(settings, source, self.paths, packs=packs)
         return make_plan(
             facts,
             source,
@@ -53,8 +57,33 @@ class EngineManager:
             torch_index=settings.torch_index,
             torch_packages=settings.torch_packages,
             more_packages=settings.engine_packages,
-            cached={"staging": staged},
+            packs=packs,
+            cached={"staging": self._staged_bytes},
         )
+
+    def plan_pack(self, pack: PackSource) -> InstallPlan:
+        """Plan a copy of the version in use with one more node pack; changes nothing.
+
+        It replaces one of the same name.
+
+        Raises:
+            ValidationError: nothing is installed.
+        """
+        current, paths = self.require_installed(), self.paths
+        source = Source(
+            kind="folder", location=str(paths.home(current) / "ComfyUI"), version=current.version
+        )
+        others = (other.source for other in installed_packs(paths, current))
+        packs = [*(other for other in others if other.name != pack.name), pack]
+        facts = collect(self._settings, source, paths, packs=packs, copies=True)
+        staged = self._staged_bytes
+        return make_plan(
+            facts, source, paths, packs=packs, base=current, cached={"staging": staged}
+        )
+
+    @property
+    def _staged_bytes(self) -> int:
+        return folder_bytes(self.paths.staging) if self.paths.staging.exists() else 0
 
     def install(
         self,

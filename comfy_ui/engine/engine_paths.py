@@ -38,6 +38,8 @@ class Installation:
     """The digest of the plan that it was installed by."""
     tree: str = ""
     """The Git tree id of the source; empty for a folder."""
+    packs: tuple[str, ...] = ()
+    """The ids of its node packs, which are folders of :attr:`EnginePaths.packs`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +79,16 @@ class EnginePaths:
     def work(self) -> Path:
         """The working folders of ComfyUI: input, output, temp, user and custom_nodes."""
         return self.root / "work"
+
+    @property
+    def packs(self) -> Path:
+        """The node packs that versions use, one folder for each by its id."""
+        return self.root / "packs"
+
+    @property
+    def packs_off(self) -> Path:
+        """Why ComfyUI is started without some of its node packs, by their ids."""
+        return self.root / "packs_off.json"
 
     @property
     def server_log(self) -> Path:
@@ -148,7 +160,8 @@ class EnginePaths:
 def read_installation(folder: Path) -> Installation | None:
     """Return what the marker file of a folder holds, or None if the folder is incomplete."""
     try:
-        return replace(Installation(**read_json(folder / _MARKER)), name=folder.name)
+        marker = Installation(**read_json(folder / _MARKER))
+        return replace(marker, name=folder.name, packs=tuple(marker.packs))
     except TypeError:  # no file, or that of another release of comfy-ui
         return None
 

@@ -61,9 +61,9 @@ def switch_running(paths: EnginePaths, restart: Callable[[], object]) -> Install
 
 
 def remove_engine(paths: EnginePaths) -> list[str]:
-    """Stop the server and delete all versions and caches; return what is kept.
+    """Stop the server and delete all versions, node packs and caches; return what is kept.
 
-    Models, results, custom nodes and user settings are never deleted.
+    Models, results, user settings, and what is in ``custom_nodes`` are not deleted.
 
     Raises:
         EngineError: an installation is running.
@@ -71,10 +71,19 @@ def remove_engine(paths: EnginePaths) -> list[str]:
     """
     with exclusive(paths.root / "install.lock", _BUSY):
         stop_server(paths)
-        for folder in (paths.versions, paths.staging, paths.cache, paths.downloads):
+        for folder in (
+            *(paths.versions, paths.staging, paths.cache, paths.downloads),
+            paths.packs,
+        ):
             if folder.exists():
                 shutil.rmtree(folder)
-        for pattern in ("current.json", "*.log", "*.log.*", paths.model_paths.name):
+        for pattern in (
+            "current.json",
+            "packs_off.json",
+            "*.log",
+            "*.log.*",
+            paths.model_paths.name,
+        ):
             for file in paths.root.glob(pattern):
                 file.unlink()
     return [str(folder) for folder in (paths.models, paths.work) if folder.exists()]

@@ -9,11 +9,15 @@ import sys
 import tarfile
 import time
 import zipfile
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from comfy_ui.engine.engine_paths import EnginePaths
+from comfy_ui.engine.installing.git_tree import BlobHash, GitTree
+from comfy_ui.engine.packs.pack_folders import pack_folder
+from comfy_ui.engine.packs.pack_source import PackSource, choose_pack
 from comfy_ui.engine.planning.install_plan import HostFacts, InstallPlan, make_plan
 from comfy_ui.engine.planning.release_source import Source
 from comfy_ui.engine.supervision.supervisor import stop_server
@@ -27,6 +31,7 @@ parser = argparse.ArgumentParser()
 parser.add_argument("--port", type=int)
 parser.add_argument("--listen")
 parser.add_argument("--output-directory")
+parser.add_argument("--extra-model-paths-config", type=Path)
 options, _ = parser.parse_known_args()
 here = Path(__file__).parent
 fault = (here / "fault.txt").read_text() if (here / "fault.txt").exists() else ""
@@ -39,6 +44,19 @@ if fault == "no driver":
     sys.exit("RuntimeError: Found no NVIDIA driver on your system.")
 if fault == "hang":
     threading.Event().wait()
+import json, runpy, traceback
+for line in options.extra_model_paths_config.read_text().splitlines():
+    folders = json.loads(line.partition(":")[2]) if line.startswith("  custom_nodes:") else ""
+    packs = [pack for folder in folders.split() for pack in Path(folder).glob("*/__init__.py")]
+    for pack in packs:
+        try:
+            runpy.run_path(str(pack), {"in_service": in_service})
+            print("Imported", pack.parent.name, flush=True)
+        except Exception as error:
+            level = chr(27) + "[33m[WARNING]" + chr(27) + "[0m "
+            print(level + traceback.format_exc(), flush=True)
+            message = f"Cannot import {pack.parent} module for custom nodes: {error}"
+            print(level + message, flush=True)
 from comfy_ui.demo import DemoServer
 with DemoServer(host=options.listen, port=options.port, speed="instant"):
     print("To see the GUI go to: http://127.0.0.1", flush=True)
@@ -108,6 +126,22 @@ def archive(folder: Path, version: str = "1.0", *, fault: str = "", kind: str = 
     )
 
 
+def pack_archive(folder: Path, name: str, code: str = "", requirements: str = "") -> PackSource:
+    """An archive of a node pack whose ``__init__.py`` is ``code``, pinned by its content."""
+    path = folder / f"{name}.zip"
+    content = {"__init__.py": f"{code}\n", "nodes/data.txt": name}
+    if requirements:
+        content["requirements.txt"] = requirements
+    tree = GitTree()
+    with zipfile.ZipFile(path, "w") as zipped:
+        for inside, text in content.items():
+            blob = BlobHash(len(text))
+            blob.update(text.encode())
+            tree.add(PurePosixPath(inside), blob.digest())
+            zipped.writestr(f"{name}-abc/{inside}", text)
+    return replace(choose_pack(name, str(path)), sha256=None, tree=tree.id, license="MIT")
+
+
 class Host:
     """A machine to install on, below one folder."""
 
@@ -130,7 +164,9 @@ class Host:
         path = self.folder / "uv_calls.txt"
         return path.read_text().splitlines() if path.exists() else []
 
-    def plan(self, source: Source, **facts: Any) -> InstallPlan:
+    def plan(
+        self, source: Source, *, packs: Sequence[PackSource] = (), **facts: Any
+    ) -> InstallPlan:
         values: dict[str, Any] = {
             "system": "Linux",
             "machine": "x86_64",
@@ -139,7 +175,28 @@ class Host:
             "uv": str(self.uv),
             **facts,
         }
-        return make_plan(HostFacts(**values), source, self.paths)
+        return make_plan(HostFacts(**values), source, self.paths, packs=packs)
+
+    def plan_packs(self, *packs: PackSource, **facts: Any) -> InstallPlan:
+        """A copy of the version in use with these packs."""
+        current = self.paths.current()
+        assert current is not None
+        source = Source(
+            kind="folder",
+            location=str(self.paths.home(current) / "ComfyUI"),
+            version=current.version,
+        )
+        new = frozenset(pack.name for pack in packs if pack_folder(self.paths, pack) is None)
+        host = HostFacts(
+            system="Linux",
+            machine="x86_64",
+            python="3.12.1",
+            free_bytes=10**11,
+            uv=str(self.uv),
+            new_packs=new,
+            **facts,
+        )
+        return make_plan(host, source, self.paths, packs=packs, base=current)
 
     def close(self) -> None:
         if self.paths.root.exists():

@@ -119,7 +119,7 @@ def test_installer_disk_full_while_unpacking_continues_later(
 ) -> None:
     unpack = installer_module.unpack
 
-    def full(_archive: Path, target: Path, _advance: Any) -> None:
+    def full(_archive: Path, target: Path, _advance: Any, **_: Any) -> None:
         target.mkdir()
         (target / "main.py").write_bytes(b"half")
         raise OSError(errno.ENOSPC, "No space left on device")
@@ -284,7 +284,7 @@ if target == "smoke":
 else:
     installer.run_smoke_test = lambda *_a, **_o: None
 if target == "unpack":
-    def unpack(archive, folder, advance):
+    def unpack(archive, folder, advance, **_):
         folder.mkdir(); (folder / "main.py").write_text("half"); die()
     installer.unpack = unpack
 elif target == "packages":

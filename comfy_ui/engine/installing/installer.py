@@ -6,7 +6,6 @@ differs from the interrupted one starts clean.
 
 from __future__ import annotations
 
-import asyncio
 import errno
 import hashlib
 import json
@@ -15,12 +14,11 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Final
 
-from ...errors import EngineError, InstallCancelledError, ModelDownloadError, StorageError
-from ...models.download import ModelSources, download_model
+from ...errors import EngineError, InstallCancelledError, StorageError
 from ...private_files import make_folder
 from ..engine_paths import (
     EnginePaths,
@@ -32,26 +30,32 @@ from ..engine_paths import (
     write_installation,
     write_json,
 )
+from ..packs.pack_folders import InstalledPack, pack_folder, prune_packs, put_pack, switch_on
+from ..packs.pack_source import PackSource
 from ..planning.install_plan import InstallPlan, PlannedStep
+from ..planning.release_source import Source
 from ..supervision.process_identity import end_remembered
 from ..supervision.server_command import ServerOptions, prepare_folders
+from .archive_download import download_archive
 from .python_environment import (
     FolderMeter,
     ProbeResult,
     Tool,
     check_device,
+    copy_environment,
     create_environment,
     environment_python,
     install_packages,
     probe,
 )
 from .smoke_test import run_smoke_test
-from .unpack import copy_folder, file_sha256, unpack
+from .unpack import ENTRY_POINT, PACK_ENTRY_POINT, copy_folder, file_sha256, unpack
 
 __all__ = ["InstallProgress", "Installer"]
 
 _SPEED_S: Final = 10.0  # the period that the speed is measured over
-_MAX_ARCHIVE_BYTES: Final = 10**9  # forges do not announce the size
+_SOURCE_HINT: Final = "Check the network, or set COMFY_UI_ENGINE_SOURCE to a mirror or a copy."
+_PACK_HINT: Final = "Check the network, or use a copy: comfy-ui engine packs add {} --source FILE"
 _SOURCE: Final = "ComfyUI"
 _ENVIRONMENT: Final = "venv"
 
@@ -149,9 +153,8 @@ class Installer:
         tool = Tool(self._paths.install_log, self._paths.root / "tool.json", self._cancel)
         steps: dict[str, Callable[[], None]] = {
             "source": self._fetch_source,
-            "environment": lambda: create_environment(
-                tool, self._uv, self._environment, self._plan.python, self._paths.cache
-            ),
+            "packs": self._fetch_packs,
+            "environment": lambda: self._create_environment(tool),
             "packages": lambda: self._install_packages(tool),
             "probe": lambda: self._probe(tool, done),
             "smoke": self._smoke,
@@ -207,7 +210,8 @@ class Installer:
         plan = self._plan
         stack = [plan.stack.name, *plan.stack.pins] if plan.stack else None
         packages = [stack, plan.torch_index, plan.more_packages]
-        facts = [asdict(plan.source), packages, plan.python, plan.own_environment]
+        packs = [pack.id for pack in plan.packs]
+        facts = [asdict(plan.source), packages, plan.python, plan.own_environment, packs]
         return hashlib.sha256(json.dumps(facts, default=str).encode()).hexdigest()
 
     @property
@@ -234,33 +238,15 @@ class Installer:
     # --- steps --------------------------------------------------------------------------------
 
     def _fetch_source(self) -> None:
-        source = self._plan.source
+        source, base = self._plan.source, self._plan.base
         partial = self._staging / f"{_SOURCE}.partial"
         _delete(partial)
         _delete(self._source)
-        digest, tree = source.sha256, ""
+        digest, tree = (base.sha256, base.tree) if base is not None else (None, "")
         if source.kind == "folder":
             copy_folder(Path(source.location), partial, self._advance)
         else:
-            archive = self._download() if source.kind == "url" else Path(source.location)
-            actual = file_sha256(archive, lambda _: self._check_cancelled())
-            if digest is not None and actual != digest:
-                if source.kind == "url":
-                    archive.unlink()
-                raise EngineError(
-                    f"{archive.name} does not have the expected SHA-256.",
-                    hint=f"Expected {digest}, got {actual}. It was not unpacked.",
-                )
-            digest = actual
-            tree = unpack(archive, partial, self._advance)
-            if source.tree not in {None, tree}:
-                _delete(partial)
-                if source.kind == "url":
-                    archive.unlink()
-                raise EngineError(
-                    f"{archive.name} does not have the content of ComfyUI {source.version}.",
-                    hint=f"Expected the Git tree {source.tree}, got {tree}. It is not used.",
-                )
+            digest, tree = self._unpack_verified(source, partial)
         if not (partial / "requirements.txt").is_file():
             raise EngineError("The source of ComfyUI has no requirements.txt.")
         # For ComfyUI's database. Each version has its own, because an older one cannot read that of
@@ -271,43 +257,92 @@ class Installer:
         if source.kind == "url":
             _delete(self._paths.downloads)
 
-    def _download(self) -> Path:
-        source = self._plan.source
-        digest = hashlib.sha256(source.location.encode()).hexdigest()[:16]
-        suffix = ".zip" if source.location.endswith(".zip") else ".tar.gz"
-        target = self._paths.downloads / f"{digest}{suffix}"
+    def _fetch_packs(self) -> None:
+        for pack in self._plan.packs:
+            if pack_folder(self._paths, pack) is not None:
+                continue
+            staged = self._staging / "packs" / pack.id
+            _delete(staged)
+            _delete(self._paths.packs / pack.id)  # incomplete
+            staged.mkdir(parents=True)
+            _, tree = self._unpack_verified(pack, staged / pack.name)
+            # A commit is known by its content from now on; others are known by their pin.
+            put_pack(self._paths, staged, replace(pack, tree=tree) if pack.commit else pack)
+            _delete(self._paths.downloads)
 
-        async def work() -> Path:
-            download = asyncio.ensure_future(
-                download_model(
-                    source.location,
-                    target,
-                    sources=ModelSources(source.hosts, hub=""),
-                    sha256=source.sha256,
-                    size_bytes=_MAX_ARCHIVE_BYTES,
-                    on_progress=self._received,
-                )
+    def _unpack_verified(self, source: Source | PackSource, target: Path) -> tuple[str, str]:
+        """Fetch an archive and unpack it; return its SHA-256 and the Git tree id of its content.
+
+        Raises:
+            EngineError: its content is not the expected one; nothing of it is left.
+        """
+        if isinstance(source, PackSource):
+            title = content = source.name
+            hint, entry_point = _PACK_HINT.format(source.name), PACK_ENTRY_POINT
+        else:
+            title, content = "The source of ComfyUI", f"ComfyUI {source.version}"
+            hint, entry_point = _SOURCE_HINT, ENTRY_POINT
+        archive = Path(source.location)
+        if source.kind == "url":
+            archive = download_archive(
+                source.location,
+                self._paths.downloads,
+                hosts=source.hosts,
+                sha256=source.sha256,
+                title=title,
+                hint=hint,
+                cancel=self._cancel,
+                on_progress=self._received,
             )
-            while not download.done():
-                await asyncio.wait([download], timeout=0.2)
-                if self._cancel.is_set():
-                    download.cancel()
-            return await download
-
         try:
-            return asyncio.run(work())
-        except asyncio.CancelledError:
-            raise InstallCancelledError("The installation was cancelled.") from None
-        except ModelDownloadError as error:
-            raise EngineError(
-                f"The source of ComfyUI could not be downloaded: {error.message}",
-                hint="Check the network, or set COMFY_UI_ENGINE_SOURCE to a mirror or a copy.",
-            ) from error
+            digest = file_sha256(archive, lambda _: self._check_cancelled())
+            if source.sha256 not in {None, digest}:
+                raise EngineError(
+                    f"{archive.name} does not have the expected SHA-256 of {content}.",
+                    hint=f"Expected {source.sha256}, got {digest}. It was not unpacked.",
+                )
+            tree = unpack(archive, target, self._advance, entry_point=entry_point)
+            if source.tree not in {None, tree}:
+                _delete(target)
+                raise EngineError(
+                    f"{archive.name} does not have the content of {content}.",
+                    hint=f"Expected the Git tree {source.tree}, got {tree}. It is not used.",
+                )
+        except EngineError:
+            if source.kind == "url":
+                archive.unlink()
+            raise
+        return digest, tree
+
+    @property
+    def _packs(self) -> list[InstalledPack]:
+        packs = (pack_folder(self._paths, pack) for pack in self._plan.packs)
+        return [pack for pack in packs if pack is not None]
+
+    def _create_environment(self, tool: Tool) -> None:
+        base = self._plan.base
+        if base is None:
+            create_environment(
+                tool, self._uv, self._environment, self._plan.python, self._paths.cache
+            )
+        else:
+            source = self._paths.home(base) / _ENVIRONMENT
+            copy_environment(source, self._environment, self._check_cancelled)
 
     def _install_packages(self, tool: Tool) -> None:
-        stack = self._plan.stack
+        plan, base = self._plan, self._plan.base
+        stack = plan.stack
         if stack is None:
             raise EngineError("The plan has no PyTorch build.")
+        files = [pack.folder / "requirements.txt" for pack in self._packs]
+        files = [file for file in files if file.is_file()]
+        pins: tuple[str, ...] = (*stack.pins, *plan.more_packages)
+        if base is None:
+            files = [self._source / "requirements.txt", *files]
+        elif not files:
+            return
+        else:
+            pins = (f"torch=={base.torch}",)  # a pack must not replace it
         make_folder(self._paths.cache)
         meter = FolderMeter(self._paths.cache)
         meter.measure()
@@ -323,9 +358,9 @@ class Installer:
             tool,
             self._uv,
             self._environment,
-            requirements=self._source / "requirements.txt",
+            requirements=files,
             stack=stack,
-            more_packages=self._plan.more_packages,
+            pins=pins,
             cache=self._paths.cache,
             torch_index=self._plan.torch_index,
             watch=watch,
@@ -343,7 +378,8 @@ class Installer:
         write_json(self._staging / "probe.json", asdict(result))
 
     def _smoke(self) -> None:
-        prepare_folders(self._paths)
+        packs = self._packs
+        prepare_folders(self._paths, packs=packs)
         run_smoke_test(
             self._python,
             self._source,
@@ -351,6 +387,7 @@ class Installer:
             device=self._probed.device,
             options=self._options,
             cancel=self._cancel,
+            packs=packs,
         )
 
     @property
@@ -369,20 +406,24 @@ class Installer:
             else plan.python,
             device=result.device,
             torch=result.torch,
-            source=plan.source.location,
+            source=plan.base.source if plan.base is not None else plan.source.location,
             installed_at=time.time(),
             plan=self._digest,
+            packs=tuple(pack.id for pack in plan.packs),
             **read_json(self._staging / "source.json"),
         )
         make_folder(paths.versions)
-        _delete(self._staging / "smoke")
+        for name in ("smoke", "packs"):
+            _delete(self._staging / name)
         write_installation(self._staging, installation)
         target = paths.versions / installation.name
         self._staging.rename(target)
         for name in ("state.json", "source.json", "probe.json", "smoke.log"):
             (target / name).unlink(missing_ok=True)
         paths.switch(installation.name, old.name if old else None)
+        switch_on(paths, installation.packs)  # they have just been tested
         _prune(paths, {installation.name, *([old.name] if old else [])})
+        prune_packs(paths)
         return installation
 
     # --- progress -----------------------------------------------------------------------------

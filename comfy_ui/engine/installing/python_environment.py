@@ -242,19 +242,40 @@ def create_environment(tool: Tool, uv: str, folder: Path, python: str, cache: Pa
     )
 
 
+def copy_environment(source: Path, target: Path, advance: Callable[[], None]) -> None:
+    """Copy an environment that can be moved. Its files are linked where the disk allows that.
+
+    uv replaces files instead of writing into them, so the one that is copied stays as it is.
+
+    Raises:
+        OSError: the disk refuses.
+    """
+    shutil.rmtree(target, ignore_errors=True)
+
+    def copy(one: str, other: str) -> str:
+        advance()
+        try:
+            os.link(one, other)
+        except OSError:
+            shutil.copy2(one, other)
+        return other
+
+    shutil.copytree(source, target, symlinks=True, copy_function=copy)
+
+
 def install_packages(
     tool: Tool,
     uv: str,
     folder: Path,
     *,
-    requirements: Path,
+    requirements: Sequence[Path],
     stack: Stack,
-    more_packages: Sequence[str] = (),
+    pins: Sequence[str],
     cache: Path,
     torch_index: str | None = None,
     watch: Callable[[], None] = lambda: None,
 ) -> None:
-    """Install PyTorch and the requirements. What is there already is not fetched again.
+    """Install requirement files and ``pins``. What is there already is not fetched again.
 
     Raises:
         EngineError, StorageError, InstallCancelledError: see :meth:`Tool.run`.
@@ -265,8 +286,9 @@ def install_packages(
             command += ["--index", f"{torch_index.rstrip('/')}/{stack.name}"]
     elif stack.backend:
         command += ["--torch-backend", stack.backend]
+    files = [argument for path in requirements for argument in ("-r", str(path))]
     tool.run(
-        [*command, "-r", str(requirements), *stack.pins, *more_packages],
+        [*command, *files, *pins],
         failure="The Python packages cannot be installed.",
         environment=_uv_environment(cache),
         watch=watch,

@@ -12,6 +12,7 @@ from typing import Any, Final
 from ...client import ClientOptions, ComfyClient
 from ...errors import ComfyHeadlessError, EngineError, InstallCancelledError
 from ..engine_paths import EnginePaths
+from ..packs.pack_folders import InstalledPack, failed_pack, pack_error
 from ..supervision.process_identity import end_tree, remember
 from ..supervision.server_command import (
     HOST,
@@ -38,6 +39,7 @@ GRAPH: Final[dict[str, Any]] = {
 _POLL_S: Final = 0.25
 _START_S: Final = 900.0  # slow disks and a first start with a cold cache take minutes
 _GRAPH_S: Final = 300.0
+_LOG_BYTES: Final = 2**20
 
 
 def run_smoke_test(
@@ -48,19 +50,20 @@ def run_smoke_test(
     device: str,
     options: ServerOptions,
     cancel: threading.Event,
+    packs: Sequence[InstalledPack] = (),
     spawn: Callable[[Sequence[str], Path, Path], subprocess.Popen[bytes]] | None = None,
 ) -> None:
-    """Start the version in ``source`` on a free port and run :data:`GRAPH`.
+    """Start the version in ``source`` with node packs on a free port and run :data:`GRAPH`.
 
     Its working folders are in the staging folder, so that nothing of the version in use changes.
 
     Raises:
-        EngineError: it does not start, or the graph fails.
+        EngineError: it does not start, a pack cannot be imported, or the graph fails.
         InstallCancelledError: ``cancel`` was set.
     """
     work = paths.staging / "smoke"
     log = paths.staging / "smoke.log"
-    prepare_folders(paths, work)
+    prepare_folders(paths, work, packs=packs)
     port = free_port(0)
     command = server_command(
         python, source, paths, port=port, device=device, options=options, work=work
@@ -72,7 +75,8 @@ def run_smoke_test(
             remember(paths.staging / "smoke.json", process.pid)
         url = f"http://{HOST}:{port}"
         with ComfyClient(url=url, timeout=10.0, options=ClientOptions(max_retries=0)) as client:
-            _wait_until_ready(client, process, log, cancel)
+            _wait_until_ready(client, process, log, cancel, packs)
+            _check_packs(log, packs)
             try:
                 result = client.run(GRAPH, timeout=_GRAPH_S)
             except ComfyHeadlessError as error:
@@ -111,13 +115,28 @@ def start_process(command: Sequence[str], folder: Path, log: Path) -> subprocess
         ) from error
 
 
+def _check_packs(log: Path, packs: Sequence[InstalledPack]) -> None:
+    failed = failed_pack(read_tail(log, _LOG_BYTES), packs)
+    if failed is None:
+        return
+    pack, reason = failed
+    raise EngineError(
+        f"ComfyUI cannot import the node pack {pack.source.name}: {reason}",
+        hint=f"See {log}. Without it: comfy-ui engine packs remove {pack.source.name}",
+    )
+
+
 def _wait_until_ready(
-    client: ComfyClient, process: subprocess.Popen[bytes], log: Path, cancel: threading.Event
+    client: ComfyClient,
+    process: subprocess.Popen[bytes],
+    log: Path,
+    cancel: threading.Event,
+    packs: Sequence[InstalledPack],
 ) -> None:
     for _ in range(int(_START_S / _POLL_S)):
         if process.poll() is not None:
             message, hint = explain_exit(read_tail(log))
-            raise EngineError(message, hint=hint)
+            raise pack_error(EngineError(message, hint=hint), read_tail(log, _LOG_BYTES), packs)
         with suppress(ComfyHeadlessError):
             client.system_stats()
             return

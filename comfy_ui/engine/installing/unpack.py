@@ -21,7 +21,8 @@ __all__ = ["copy_folder", "file_sha256", "unpack"]
 _CHUNK_BYTES: Final = 1 << 20
 _MAX_FILES: Final = 100_000
 _MAX_BYTES: Final = 4 * 10**9
-_ENTRY_POINT: Final = "main.py"
+ENTRY_POINT: Final = "main.py"
+PACK_ENTRY_POINT: Final = "__init__.py"
 # Of a working copy: results, models and history of its own. Input has examples that nodes list.
 _NOT_SOURCE: Final = frozenset({".git", "models", "output", "temp", "user", "venv", ".venv"})
 
@@ -39,20 +40,20 @@ def file_sha256(path: Path, advance: Advance) -> str:
     return digest.hexdigest()
 
 
-def unpack(archive: Path, target: Path, advance: Advance) -> str:
-    """Unpack the folder with ``main.py`` of an archive to ``target``, which must not exist.
+def unpack(archive: Path, target: Path, advance: Advance, *, entry_point: str = ENTRY_POINT) -> str:
+    """Unpack the folder with ``entry_point`` of an archive to ``target``, which must not exist.
 
     Returns its Git tree id.
 
     Links and special files are left out: the source of ComfyUI has none.
 
     Raises:
-        EngineError: it is no archive, has no ComfyUI in it, or a path leaves the folder.
+        EngineError: it is no archive, has no such file, or a path leaves the folder.
         OSError: the disk refuses.
     """
     try:
         with _members(archive) as listing:
-            top = _top_folder(listing.names)
+            top = _top_folder(listing.names, entry_point)
             written = 0
             tree = GitTree()
             for number, member in enumerate(listing.files()):
@@ -86,7 +87,7 @@ def copy_folder(source: Path, target: Path, advance: Advance) -> None:
         EngineError: there is no ComfyUI in it.
         OSError: the disk refuses.
     """
-    if not (source / _ENTRY_POINT).is_file():
+    if not (source / ENTRY_POINT).is_file():
         raise EngineError(f"There is no ComfyUI in {source}.", hint="It has no main.py.")
 
     def ignored(folder: str, names: list[str]) -> set[str]:
@@ -154,13 +155,14 @@ def _members(archive: Path) -> _Listing:
     return _Listing(packed, tuple(packed.getnames()))
 
 
-def _top_folder(names: tuple[str, ...]) -> PurePosixPath:
-    """The folder of the archive that holds ``main.py``: the top, or the only folder there."""
+def _top_folder(names: tuple[str, ...], entry_point: str) -> PurePosixPath:
+    """The folder that holds ``entry_point``: the top of the archive, or the only folder there."""
     entries = [PurePosixPath(name) for name in names]
-    tops = [path.parent for path in entries if path.name == _ENTRY_POINT]
+    tops = [path.parent for path in entries if path.name == entry_point]
     top = min(tops, key=lambda path: len(path.parts), default=None)
     if top is None or len(top.parts) > 1:
-        raise EngineError("There is no ComfyUI in the archive.", hint="It has no main.py.")
+        part = "ComfyUI" if entry_point == ENTRY_POINT else "node pack"
+        raise EngineError(f"There is no {part} in the archive.", hint=f"It has no {entry_point}.")
     return top
 
 

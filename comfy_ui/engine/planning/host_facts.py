@@ -17,6 +17,8 @@ from ...features import FEATURES
 from ...settings import Settings
 from ..engine_paths import EnginePaths
 from ..installing.python_environment import find_uv
+from ..packs.pack_folders import pack_folder
+from ..packs.pack_source import PackSource
 from .install_plan import HostFacts
 from .release_source import Source
 from .stack_choice import TORCH_INDEX
@@ -48,18 +50,24 @@ def collect(
     source: Source,
     paths: EnginePaths,
     *,
+    packs: Sequence[PackSource] = (),
+    copies: bool = False,
     reach: Callable[[Sequence[str], Sequence[PackageIndex]], Iterator[str]] | None = None,
 ) -> HostFacts:
     """Return the facts; takes a few seconds, more without a network.
 
+    ``packs``: the node packs of the version. ``copies``: it is a copy of the installed one.
     ``reach`` yields the names of what cannot be reached, given hosts and indexes.
     """
     system = platform.system()
     environment = settings.engine_python
     uv = find_uv() if FEATURES["engine"] else None
-    hosts = sorted(source.hosts) if source.kind == "url" else []
+    new_packs = [pack for pack in packs if pack_folder(paths, pack) is None]
+    hosts = sorted(source.hosts.union(*(pack.hosts for pack in new_packs)))
     indexes: list[PackageIndex] = []
-    if environment is None and uv is not None:
+    if copies:
+        indexes += [_PACKAGE_INDEX] if any(pack.requirements for pack in new_packs) else []
+    elif environment is None and uv is not None:
         indexes.append(_PACKAGE_INDEX)
         mirror = urlsplit(settings.torch_index or "")  # no address: "default", or a folder
         if system != "Darwin" and mirror.scheme == "https":
@@ -75,6 +83,7 @@ def collect(
         free_bytes=free_bytes(paths.root),
         uv=str(uv) if uv else None,
         unreachable=tuple((reach or unreachable)(hosts, indexes)),
+        new_packs=frozenset(pack.name for pack in new_packs),
         environment=str(environment.expanduser().absolute()) if environment else None,
     )
 

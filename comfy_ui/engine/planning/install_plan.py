@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from ...doctor.machine import Gpu
-from ..engine_paths import EnginePaths
+from ...workflow.checks.requirements import version_at_least
+from ..engine_paths import EnginePaths, Installation
+from ..packs.pack_source import PackSource
 from .release_source import Source
 from .stack_choice import (
     AUTOMATIC,
@@ -17,6 +19,7 @@ from .stack_choice import (
     Stack,
     choose_stack,
     from_package_index,
+    load_stacks,
     version_numbers,
 )
 
@@ -24,10 +27,12 @@ __all__ = ["HostFacts", "InstallPlan", "PlannedStep", "make_plan", "size_text"]
 
 _SPARE_BYTES: Final = 2 * 10**9  # for results and the system
 _SOURCE_BYTES: Final = 150_000_000  # unpacked
+_PACK_BYTES: Final = 300_000_000  # with the packages that it requires
 _SLOW_BYTES_PER_S: Final = 4 * 10**6
 _FAST_BYTES_PER_S: Final = 40 * 10**6
 _PYTHONS: Final = ((3, 10), (3, 14))  # the first and last that the PyTorch builds exist for
 _DEFAULT_PYTHON: Final = "3.12"
+_NO_UV: Final = "uv is not installed: pip install 'comfy-ui[engine]'."
 _BASE: Final = {
     "probe": "Check that PyTorch finds the device",
     "smoke": "Start it once and run a small graph",
@@ -53,6 +58,8 @@ class HostFacts:
     """Hosts that the installation needs and that do not answer."""
     environment: str | None = None
     """The Python of an existing environment to use, if the owner has chosen one."""
+    new_packs: frozenset[str] = frozenset()
+    """Names of the node packs that have to be fetched."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +85,10 @@ class InstallPlan:
     """A mirror of PyTorch's indexes, or :data:`.DEFAULT_INDEX`."""
     more_packages: tuple[str, ...] = ()
     """Requirements besides those of the source."""
+    packs: tuple[PackSource, ...] = ()
+    """All node packs of the version."""
+    base: Installation | None = None
+    """The version whose source and environment are copied."""
     steps: tuple[PlannedStep, ...]
     folder: Path
     models: Path
@@ -94,6 +105,8 @@ class InstallPlan:
     @property
     def device(self) -> str:
         """The GPU and the PyTorch build, for people."""
+        if self.base is not None:
+            return f"as installed: {self.base.device}, PyTorch {self.base.torch}"
         if self.stack is None:
             return "as in the existing environment"
         if self.gpu is None:
@@ -104,6 +117,8 @@ class InstallPlan:
     @property
     def packages(self) -> str:
         """The versions of PyTorch's packages and where they come from, for people."""
+        if self.base is not None:
+            return "as installed"
         if self.stack is None:
             return "as in the existing environment"
         index = self.torch_index or TORCH_INDEX
@@ -131,6 +146,10 @@ class InstallPlan:
             "packages": [*self.stack.pins] if self.stack else [],
             "torch_index": self.torch_index,
             "more_packages": [*self.more_packages],
+            "packs": [
+                {"name": p.name, "source": p.location, "commit": p.commit, "license": p.license}
+                for p in self.packs
+            ],
             "gpu": self.gpu.name if self.gpu else None,
             "python": self.python,
             "own_environment": self.own_environment,
@@ -151,13 +170,15 @@ class InstallPlan:
     def __str__(self) -> str:
         free = f", {size_text(self.free_bytes)} free" if self.free_bytes is not None else ""
         fast, slow = self.minutes
+        existing = "" if self.own_environment else " (existing)"
         size = f"about {size_text(self.download_bytes)}, {fast} to {slow} min"
         lines = [
             f"Install    {self.source.label}",
             f"Device     {self.device}",
-            *([f"PyTorch    {self.packages}"] if self.stack else []),
+            *([f"PyTorch    {self.packages}"] if self.stack and not self.base else []),
+            *(f"Node pack  {p.name}, {p.commit[:12] or p.location}" for p in self.packs),
             *([f"Packages   {', '.join(self.more_packages)}"] if self.more_packages else []),
-            f"Python     {self.python}" + ("" if self.own_environment else " (existing)"),
+            *([] if self.base else [f"Python     {self.python}{existing}"]),
             f"Folder     {self.folder}",
             f"Models     {self.models}",
             f"Download   {size if self.download_bytes else 'nothing'}",
@@ -177,6 +198,8 @@ def make_plan(
     torch_index: str | None = None,
     torch_packages: str = "",
     more_packages: str = "",
+    packs: Sequence[PackSource] = (),
+    base: Installation | None = None,
     cached: Mapping[str, int] | None = None,
 ) -> InstallPlan:
     """Plan the installation of a source on a machine.
@@ -189,6 +212,9 @@ def make_plan(
         torch_index: a mirror of PyTorch's indexes, or :data:`.DEFAULT_INDEX`.
         torch_packages: other versions than those of the build, see :meth:`.Stack.with_packages`.
         more_packages: requirements besides those of the source, separated by spaces.
+        packs: all node packs of the version; those that have to be fetched have a warning.
+        base: the version whose source, environment and build are taken as they are; ``source`` is
+            its folder.
         cached: bytes that an interrupted installation has left, by step.
 
     Raises:
@@ -199,7 +225,13 @@ def make_plan(
     problems: list[str] = []
     chosen = None
     gpu = None
-    if host.environment is None:
+    own_environment = host.environment is None
+    if base is not None:
+        chosen = next((one for one in load_stacks() if one.name == base.stack), None)
+        own_environment = not Path(base.python).is_absolute()
+        if host.uv is None and own_environment:
+            problems.append(_NO_UV)
+    elif own_environment:
         choice = choose_stack(
             system=host.system,
             machine=host.machine,
@@ -222,16 +254,27 @@ def make_plan(
         elif chosen.device == "cpu":
             warnings.append("No GPU will be used: an image takes minutes instead of seconds.")
         if host.uv is None:
-            problems.append("uv is not installed: pip install 'comfy-ui[engine]'.")
+            problems.append(_NO_UV)
     if source.sha256 is None and source.tree is None and source.kind != "folder":
         warnings.append(
             "The archive's content is not checked: you chose it, and it is trusted. Name a known "
             "release with --version to check it."
         )
+    for pack in packs:
+        if pack.name in host.new_packs:
+            warnings += _pack_warnings(pack, own_environment=own_environment)
+        version = base.version if base is not None else source.version
+        if not version_at_least(version, pack.min_comfyui):
+            problems.append(
+                f"{pack.name} needs ComfyUI {pack.min_comfyui} or newer, and this is {version}."
+            )
     if host.unreachable:
         problems += [_unreachable(name) for name in host.unreachable]
-    steps = _steps(host, source, chosen)
-    needed = _SOURCE_BYTES + (chosen.installed_bytes if chosen else 0)
+    new = [pack for pack in packs if pack.name in host.new_packs]
+    steps = _steps(source, chosen, packs, new, base, own_environment=own_environment)
+    needed = _SOURCE_BYTES + len(new) * _PACK_BYTES
+    if base is None and chosen is not None:
+        needed += chosen.installed_bytes
     if host.free_bytes is not None:
         missing = needed + _SPARE_BYTES - sum(cached.values()) - host.free_bytes
         if missing > 0:
@@ -245,10 +288,12 @@ def make_plan(
         source=source,
         stack=chosen,
         gpu=gpu,
-        python=host.environment or _python(host.python),
-        own_environment=host.environment is None,
+        python=base.python if base is not None else host.environment or _python(host.python),
+        own_environment=own_environment,
         torch_index=torch_index,
-        more_packages=(*source.packages, *more_packages.split()) if chosen else (),
+        more_packages=(*source.packages, *more_packages.split()) if chosen and not base else (),
+        packs=tuple(packs),
+        base=base,
         steps=steps,
         folder=paths.root,
         models=paths.models,
@@ -266,11 +311,35 @@ def _unreachable(name: str) -> str:
     return text
 
 
-def _steps(host: HostFacts, source: Source, stack: Stack | None) -> tuple[PlannedStep, ...]:
+def _pack_warnings(pack: PackSource, *, own_environment: bool) -> list[str]:
+    if own_environment or not pack.requirements:
+        return [pack.warning]
+    names = " ".join(pack.requirements)
+    return [pack.warning, f"Install its requirements into the existing environment: {names}"]
+
+
+def _steps(
+    source: Source,
+    stack: Stack | None,
+    packs: Sequence[PackSource],
+    new_packs: Sequence[PackSource],
+    base: Installation | None,
+    *,
+    own_environment: bool,
+) -> tuple[PlannedStep, ...]:
     fetched = (source.size_bytes or _SOURCE_BYTES) if source.kind == "url" else 0
     verb = "Download" if source.kind == "url" else "Copy"
     steps = [PlannedStep("source", f"{verb} {source.label}", fetched)]
-    if host.environment is None:
+    if packs:
+        size = sum(pack.size_bytes or 0 for pack in new_packs if pack.kind == "url")
+        names = ", ".join(pack.name for pack in packs)
+        steps.append(PlannedStep("packs", f"Node packs: {names}", size))
+    if base is not None and own_environment:
+        steps += [
+            PlannedStep("environment", "Copy the Python environment"),
+            PlannedStep("packages", "Install the requirements of the node packs"),
+        ]
+    elif own_environment:
         steps += [
             PlannedStep("environment", "Create a Python environment"),
             PlannedStep(

@@ -14,6 +14,7 @@ from ...errors import EngineError
 from ...private_files import make_folder, write_private
 from ...settings import Settings
 from ..engine_paths import EnginePaths, Installation, disk_error, read_json
+from ..packs.pack_folders import InstalledPack
 
 __all__ = [
     "FIRST_PORT",
@@ -129,8 +130,10 @@ def python_of(installation: Installation, home: Path) -> Path:
     return home / installation.python  # an absolute path stays as it is
 
 
-def prepare_folders(paths: EnginePaths, work: Path | None = None) -> None:
-    """Create the working and model folders, and the file that names them to ComfyUI.
+def prepare_folders(
+    paths: EnginePaths, work: Path | None = None, *, packs: Sequence[InstalledPack] = ()
+) -> None:
+    """Create the working and model folders, and the file that names them and ``packs`` to ComfyUI.
 
     Raises:
         StorageError: the disk refuses.
@@ -141,19 +144,21 @@ def prepare_folders(paths: EnginePaths, work: Path | None = None) -> None:
             make_folder(work / name)
         for names in _MODEL_FOLDERS.values():
             (paths.models / names[-1]).mkdir(parents=True, exist_ok=True)
-        write_private(paths.model_paths, model_paths_yaml(paths).encode())
+        write_private(paths.model_paths, model_paths_yaml(paths, packs).encode())
     except OSError as error:
         raise disk_error(paths.root, error) from error
 
 
-def model_paths_yaml(paths: EnginePaths) -> str:
+def model_paths_yaml(paths: EnginePaths, packs: Sequence[InstalledPack] = ()) -> str:
     """Return the text of ``extra_model_paths.yaml``. JSON strings are YAML strings."""
+    more = {name: (name,) for pack in packs for name in pack.source.model_folders}
+    nodes = "\n".join(["custom_nodes", *(str(pack.search_folder) for pack in packs)])
     lines = ["comfy_ui_models:", f"  base_path: {json.dumps(str(paths.models))}"]
     lines += ["  is_default: true"]
-    for key, names in _MODEL_FOLDERS.items():
+    for key, names in {**more, **_MODEL_FOLDERS}.items():
         lines.append(f"  {key}: {json.dumps(chr(10).join(names))}")
     lines += ["comfy_ui_work:", f"  base_path: {json.dumps(str(paths.work))}"]
-    lines += ['  custom_nodes: "custom_nodes"', ""]
+    lines += [f"  custom_nodes: {json.dumps(nodes)}", ""]
     return "\n".join(lines)
 
 

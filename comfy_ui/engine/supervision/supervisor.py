@@ -16,6 +16,7 @@ from ...client import ClientOptions, ComfyClient
 from ...errors import ComfyHeadlessError, EngineError
 from ..engine_paths import EnginePaths, exclusive
 from ..installing.smoke_test import start_process
+from ..packs.pack_folders import active_packs, crashed_pack, failed_pack, switch_off
 from .process_identity import end_remembered, end_tree, remember, remembered
 from .restart_policy import RestartPolicy
 from .server_command import (
@@ -36,6 +37,7 @@ logger = logging.getLogger(__name__)
 _POLL_S: Final = 0.5
 _ROTATE_S: Final = 30.0
 _ANSWER_S: Final = 2.0
+_LOG_BYTES: Final = 2**20
 
 
 class ServerPhase(StrEnum):
@@ -96,6 +98,8 @@ class Supervisor:
         self._thread: threading.Thread | None = None
         self._process: subprocess.Popen[bytes] | None = None
         self._started = False
+        self._answered = True  # a process that is found has answered before
+        self._log_start = 0
         self.state = ServerState()
 
     def start(self) -> str:
@@ -173,6 +177,9 @@ class Supervisor:
             if self._alive():
                 if self.state.phase is not ServerPhase.READY and answers_at(self.state.url):
                     self.state = replace(self.state, phase=ServerPhase.READY, message="", hint="")
+                    if not self._answered:
+                        self._answered = True
+                        self._report_packs()
                 if self._supervises and self._now() >= rotate_at:
                     rotate_at = self._now() + _ROTATE_S
                     rotate(self._paths.server_log)
@@ -194,6 +201,8 @@ class Supervisor:
         logger.warning("The managed ComfyUI has ended: %s", message)
         if not self._supervises and not self._take_over():
             return True  # the other supervisor restarts it
+        if not self._answered:
+            self._leave_out_packs(message)
         delay_s = self._policy.delay_s(self._now())
         if delay_s is None:
             self._give_up(f"ComfyUI ended repeatedly and is not restarted. {message}", hint)
@@ -211,6 +220,38 @@ class Supervisor:
             return False
         self.state = replace(self.state, url=url)
         return True
+
+    def _leave_out_packs(self, message: str) -> None:
+        """Start without the node pack that ComfyUI has crashed in before it answered.
+
+        If the log names none, all of them are left out after the second crash.
+        """
+        packs = active_packs(self._paths, self._paths.current())
+        guilty = crashed_pack(self._log, packs)
+        left_out = [guilty] if guilty is not None else packs if self.state.restarts else []
+        if not left_out:
+            return
+        names = ", ".join(pack.source.name for pack in left_out)
+        logger.warning("ComfyUI is started without the node pack %s.", names)
+        with suppress(OSError):  # a full disk: the restarts are limited anyway
+            switch_off(self._paths, left_out, f"ComfyUI crashed at its start with it. {message}")
+
+    def _report_packs(self) -> None:
+        """Note the node pack that ComfyUI could not import; it runs without it."""
+        packs = active_packs(self._paths, self._paths.current())
+        if failed := failed_pack(self._log, packs):
+            pack, reason = failed
+            logger.warning("ComfyUI cannot import the node pack %s.", pack.source.name)
+            with suppress(OSError):
+                switch_off(self._paths, [pack], f"ComfyUI cannot import it: {reason}")
+
+    @property
+    def _log(self) -> str:
+        """The log since the last start, as far as it is needed."""
+        with suppress(OSError):
+            size = self._paths.server_log.stat().st_size
+            return read_tail(self._paths.server_log, min(_LOG_BYTES, size + 1 - self._log_start))
+        return ""
 
     def _give_up(self, message: str, hint: str) -> None:
         self._paths.run_file.unlink(missing_ok=True)
@@ -233,8 +274,11 @@ class Supervisor:
             raise EngineError(
                 "No ComfyUI is installed here.", hint="Install it: comfy-ui engine install"
             )
-        prepare_folders(self._paths)
+        packs = active_packs(self._paths, installation)
+        prepare_folders(self._paths, packs=packs)
         rotate(self._paths.server_log)
+        log = self._paths.server_log
+        self._log_start = log.stat().st_size if log.exists() else 0
         home = self._paths.home(installation)
         command = server_command(
             python_of(installation, home),
@@ -251,7 +295,7 @@ class Supervisor:
             end_tree(process.pid)
             process.wait()
             raise
-        self._process, self._started = process, True
+        self._process, self._started, self._answered = process, True, False
         if not self._paths.run_file.exists():
             # It ended before its start time could be read.
             self._paths.run_file.write_text("{}", encoding="utf-8")
