@@ -49,6 +49,7 @@ SAME_FLOOR = {
     ("settings", "errors"),
     ("engine", "doctor"),  # GPUs, drivers and disks are found there
     ("pictures", "errors"),
+    ("private_files", "errors"),
     ("worker_processes", "errors"),
     ("worker_processes", "user_turns"),
     ("features", "errors"),

@@ -99,17 +99,19 @@ def users(arguments: argparse.Namespace, settings: Settings) -> int:
     from ..features import require_feature
 
     require_feature("ui")
-    from ..web.auth.accounts import ACCOUNTS_FILE, Accounts, Role
+    from ..scale.choose_stores import open_documents
+    from ..web.auth.accounts import Accounts, Role
     from ..web.auth.api_keys import ApiKeys
     from ..web.auth.invitations import Invitations
 
-    accounts = Accounts(settings.data_dir / ACCOUNTS_FILE)
+    documents = open_documents(settings)
+    accounts = Accounts(documents)
     if arguments.remove is not None or arguments.add not in {None, *accounts.names()}:
         # A new user of an old name must not find the keys of the previous one in use.
-        ApiKeys(settings.data_dir).revoke_all(arguments.remove or arguments.add)
+        ApiKeys(documents).revoke_all(arguments.remove or arguments.add)
     role = Role.ADMIN if arguments.admin else Role.USER
     if arguments.invite is not None:
-        code = Invitations(accounts, settings.data_dir).create(role)
+        code = Invitations(accounts, documents).create(role)
         print(f"{arguments.invite.rstrip('/')}/#invitation={code}")
         return 0
     if arguments.add is not None:

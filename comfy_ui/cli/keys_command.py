@@ -24,6 +24,7 @@ def create(arguments: argparse.Namespace, settings: Settings) -> int:
     from ..features import require_feature
 
     require_feature("ui")
+    from ..scale.choose_stores import open_documents
     from ..web.auth.accounts import ADMIN_LOGIN, Role
     from ..web.auth.api_keys import ApiKeys
 
@@ -39,7 +40,7 @@ def create(arguments: argparse.Namespace, settings: Settings) -> int:
     role = Role[arguments.role.upper()] if arguments.role else highest
     if role > highest:
         raise ValidationError(f"'{owner}' is no admin, so the key cannot be one.")
-    _, text = ApiKeys(settings.data_dir).create(
+    _, text = ApiKeys(open_documents(settings)).create(
         owner, arguments.name, role, _limits(arguments), may_spend=bool(arguments.spend)
     )
     print("Copy the key now: it is not stored and cannot be shown again.", file=sys.stderr)
@@ -52,9 +53,10 @@ def limit(arguments: argparse.Namespace, settings: Settings) -> int:
     from ..features import require_feature
 
     require_feature("ui")
+    from ..scale.choose_stores import open_documents
     from ..web.auth.api_keys import ApiKeys
 
-    keys = ApiKeys(settings.data_dir)
+    keys = ApiKeys(open_documents(settings))
     if not keys.set_limits(arguments.id, _limits(arguments), may_spend=arguments.spend):
         raise _unknown_key(keys, arguments.id)
     return 0
@@ -65,9 +67,10 @@ def list_(arguments: argparse.Namespace, settings: Settings) -> int:
     from ..features import require_feature
 
     require_feature("ui")
+    from ..scale.choose_stores import open_documents
     from ..web.auth.api_keys import ApiKeys
 
-    keys = ApiKeys(settings.data_dir)
+    keys = ApiKeys(open_documents(settings))
     listed = [(key, keys.uses(key)) for key in keys.listed(arguments.user)]
     if arguments.json:
         print_json(
@@ -102,9 +105,10 @@ def revoke(arguments: argparse.Namespace, settings: Settings) -> int:
     from ..features import require_feature
 
     require_feature("ui")
+    from ..scale.choose_stores import open_documents
     from ..web.auth.api_keys import ApiKeys
 
-    keys = ApiKeys(settings.data_dir)
+    keys = ApiKeys(open_documents(settings))
     for key_id in arguments.id:
         if not keys.revoke(key_id):
             raise _unknown_key(keys, key_id)
@@ -124,9 +128,10 @@ def _unknown_key(keys: ApiKeys, key_id: str) -> ValidationError:
 
 def _roles(settings: Settings) -> dict[str, Role]:
     """The logins that the app has with these settings."""
-    from ..web.auth.accounts import ACCOUNTS_FILE, Accounts, Role
+    from ..scale.choose_stores import open_documents
+    from ..web.auth.accounts import Accounts, Role
 
-    roles = Accounts(settings.data_dir / ACCOUNTS_FILE).names()
+    roles = Accounts(open_documents(settings)).names()
     if settings.auth is not None:
         roles[settings.auth.get_secret_value().partition(":")[0]] = Role.ADMIN
     return roles

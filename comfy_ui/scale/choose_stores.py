@@ -11,7 +11,7 @@ from pathlib import Path
 from ..errors import StorageError
 from ..features import require_feature
 from ..library.stores import OpenStores, Stores, open_sqlite_stores
-from ..private_files import make_folder
+from ..private_files import Documents, FileDocuments, make_folder
 from ..settings import Settings
 from ..storage.database import DATABASE_FILE, lock_folder
 from ..storage.file_stores.file_store import FolderFileStore
@@ -29,6 +29,27 @@ def choose_stores(settings: Settings, *, wait_s: float = 10.0) -> OpenStores:
         return open_sqlite_stores
     require_feature("scale")
     return partial(_open_postgres_stores, settings.database.get_secret_value(), wait_s)
+
+
+def open_documents(settings: Settings) -> Documents:
+    """Open the private documents: in PostgreSQL if the setting ``database`` is set.
+
+    Those that only the data folder has are moved there first.
+
+    Raises:
+        MissingFeatureError: the extra [scale] is not installed.
+        StorageError: the database cannot be used.
+    """
+    files = FileDocuments(settings.data_dir)
+    if settings.database is None:
+        return files
+    require_feature("scale")
+    from .postgres_documents import PostgresDocuments
+
+    documents = PostgresDocuments(settings.database.get_secret_value())
+    documents.open()
+    documents.adopt(settings.data_dir)
+    return documents
 
 
 @asynccontextmanager

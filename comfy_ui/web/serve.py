@@ -20,6 +20,7 @@ from .. import logging
 from ..errors import ComfyHeadlessError, ValidationError
 from ..library.upload_decoding import decode_picture
 from ..resources import assets_dir
+from ..scale.choose_stores import open_documents
 from ..settings import Settings
 from ..worker_processes import WORKERS
 from ..workflow.presets.preset_store import list_presets
@@ -69,17 +70,18 @@ def launch(settings: Settings, *, block: bool = True) -> Any:
     if problem := own_path_problem(settings.root_path):
         raise ValidationError(problem, hint="Choose another COMFY_UI_ROOT_PATH.")
     port = _port(settings, mode)
-    accounts = logins_of(settings, mode, say=_say)
+    documents = open_documents(settings)
+    accounts = logins_of(settings, mode, documents, say=_say)
     # Configured accounts win, so that there is only one kind of login.
     provider = provider_of(os.environ) if mode is AccessMode.SPACE and not accounts else None
     owners = hub_admins(settings, os.environ) if provider else ()
-    keys = ApiKeys(settings.data_dir)
+    keys = ApiKeys(documents)
     access = Access(
         mode,
-        load_secret(settings.data_dir),
+        load_secret(documents),
         accounts,
         keys=keys,
-        remembered=RememberedLogins(accounts, settings.data_dir),
+        remembered=RememberedLogins(accounts, documents),
         users_spend=settings.paid_runs == "users",
         hub_admins=owners,
     )
@@ -87,7 +89,7 @@ def launch(settings: Settings, *, block: bool = True) -> Any:
     if settings.share and mode is AccessMode.SHARED:
         here = "127.0.0.1" if settings.host in {"0.0.0.0", "::"} else settings.host  # noqa: S104
         share = ShareLink(gradio_tunnel(here, port), probe(word), say=_say)
-    services = Services.create(settings, choose(settings))
+    services = Services.create(settings, choose(settings), documents)
     list_presets()  # takes a second the first time; read again in life(), where time is short
     services.connection.start_engine()
     page = Page(PageContext.create(services, access, share), hub_login=provider is not None)

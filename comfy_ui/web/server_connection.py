@@ -18,6 +18,7 @@ from ..jobs.workers.server import Server
 from ..library.saved_workflows import SavedWorkflows
 from ..logging import hide_secret
 from ..models.model_folders import ModelFolders, find_model_folders
+from ..private_files import Documents
 from ..scale.choose_queue import choose_queue
 from ..scale.choose_stores import choose_stores
 from ..settings import Settings
@@ -66,6 +67,7 @@ class ServerConnection:
         choice: ServerChoice,
         saved_workflows: SavedWorkflows,
         start_managed: Callable[[], str] | None = None,
+        documents: Documents | None = None,
     ) -> None:
         self.choice = choice
         self.model_folders = ModelFolders()
@@ -73,7 +75,7 @@ class ServerConnection:
         self.end_listeners: list[Callable[[Job], None]] = []
         """Called with each job whose end this process stores, across reconnects."""
         self._settings = settings
-        self.storage_limits = StorageLimits(settings)
+        self.storage_limits = StorageLimits(settings, documents)
         self._saved_workflows = saved_workflows
         self._start_managed = start_managed
         self._engine = ExitStack()

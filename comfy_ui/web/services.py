@@ -13,6 +13,7 @@ from ..library.saved_workflows import SavedWorkflows
 from ..models.download import ModelSources
 from ..models.download_queue import DownloadQueue
 from ..models.model_facts_reader import ModelFactsReader
+from ..private_files import Documents, FileDocuments
 from ..settings import Settings
 from ..worker_processes import LIBRARY_WORKERS, WORKERS
 from .open_workflows import OpenWorkflows
@@ -39,13 +40,21 @@ class Services:
     model_facts: ModelFactsReader
     setup: SetupTask
     """The setup of a managed ComfyUI."""
+    documents: Documents
+    """Logins, keys and limits."""
 
     @classmethod
-    def create(cls, settings: Settings, choice: ServerChoice) -> Services:
-        """Create the services for ``choice`` without connecting or starting anything."""
+    def create(
+        cls, settings: Settings, choice: ServerChoice, documents: Documents | None = None
+    ) -> Services:
+        """Create the services for ``choice`` without connecting or starting anything.
+
+        ``documents``: by default those of the data folder.
+        """
+        documents = documents or FileDocuments(settings.data_dir)
         saved_workflows = SavedWorkflows(settings.data_dir)
         manager = EngineManager(settings)
-        connection = ServerConnection(settings, choice, saved_workflows, manager.start)
+        connection = ServerConnection(settings, choice, saved_workflows, manager.start, documents)
         return cls(
             settings=settings,
             connection=connection,
@@ -56,6 +65,7 @@ class Services:
                 lambda: connection.client, lambda: connection.model_folders
             ),
             setup=SetupTask(manager, connection.use_managed),
+            documents=documents,
         )
 
     @property
@@ -85,4 +95,5 @@ class Services:
         await self.model_facts.aclose()
         await self.connection.aclose()
         await self.setup.aclose()
+        self.documents.close()
         LIBRARY_WORKERS.close()

@@ -26,7 +26,8 @@ from typing import Any
 
 import psutil
 
-from comfy_ui.web.auth.accounts import ACCOUNTS_FILE, Accounts, Role
+from comfy_ui.private_files import FileDocuments
+from comfy_ui.web.auth.accounts import Accounts, Role
 from tests.benchmarks.server import embedded
 from tests.browser.support import running_app
 from tests.security.test_resource_limits import App, bombs, png
@@ -528,7 +529,7 @@ def target(
         results: in the libraries of both visitors together.
     """
     if logins:
-        accounts = Accounts(folder / ACCOUNTS_FILE)
+        accounts = Accounts(FileDocuments(folder))
         accounts.add("anna", "anna's password", Role.ADMIN)
         accounts.add("vera", "vera's password", Role.USER)
     server = {"COMFYUI_URL": engine} if engine else {"COMFY_UI_DEMO": "true"}

@@ -16,6 +16,7 @@ from typing import Any
 import httpx
 import pytest
 
+from comfy_ui.private_files import FileDocuments
 from comfy_ui.settings import Settings
 from comfy_ui.web.api.program_endpoints import NAMES
 from comfy_ui.web.auth import accounts
@@ -74,7 +75,7 @@ def served(folder: Path, patch: Any, *, users: bool = True, **options: Any) -> I
     patch.setitem(accounts._COST, "n", 16)
     data = folder / "data"
     if users:
-        file = Accounts(data / accounts.ACCOUNTS_FILE)
+        file = Accounts(FileDocuments(data))
         for name, password in PASSWORDS.items():
             file.add(name, password, ROLES[name])
     with socket.socket() as probe:

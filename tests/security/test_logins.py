@@ -13,8 +13,9 @@ from typing import Any
 import httpx
 import pytest
 
+from comfy_ui.private_files import FileDocuments
 from comfy_ui.web.auth import logins
-from comfy_ui.web.auth.accounts import ACCOUNTS_FILE, Accounts, Role
+from comfy_ui.web.auth.accounts import Accounts, Role
 from comfy_ui.web.auth.remembered_logins import LOGIN_COOKIE
 from tests.security.support import GRADIO, PASSWORDS, PageClient, served
 
@@ -66,7 +67,7 @@ def test_login_wrong_passwords_in_parallel_are_five_attempts_and_keep_no_known_b
 
 
 def test_session_ends_with_a_new_password_and_with_the_account(page: Any, folder: Path) -> None:
-    accounts = Accounts(folder / "data" / ACCOUNTS_FILE)
+    accounts = Accounts(FileDocuments(folder / "data"))
     with PageClient.open(page, "viktor") as browser:
         program = browser.client.build_request("GET", "/config")
         basic = httpx.BasicAuth("viktor", PASSWORDS["viktor"])
@@ -139,7 +140,7 @@ def test_invitation_taken_back_or_guessed_is_refused(page: Any) -> None:
 def test_remembered_login_outlasts_the_session_and_ends_with_logout_or_a_new_password(
     page: Any, folder: Path
 ) -> None:
-    Accounts(folder / "data" / ACCOUNTS_FILE).add("ron", "ron's password", Role.USER)
+    Accounts(FileDocuments(folder / "data")).add("ron", "ron's password", Role.USER)
     form = {"username": "ron", "password": "ron's password"}
 
     def remembered() -> tuple[str, str]:

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from comfy_ui.demo import DemoServer
-from comfy_ui.web.auth.accounts import ACCOUNTS_FILE, Accounts
+from comfy_ui.private_files import FileDocuments
+from comfy_ui.web.auth.accounts import Accounts
 from tests.browser import support as browsers
 from tests.security.support import PASSWORDS, ROLES
 
@@ -19,7 +20,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.slow]
 @pytest.fixture
 def url(tmp_path: Path) -> Iterator[str]:
     data = tmp_path / "data"
-    file = Accounts(data / ACCOUNTS_FILE)
+    file = Accounts(FileDocuments(data))
     for name in ("anna", "vera"):
         file.add(name, PASSWORDS[name], ROLES[name])
     engine = {"COMFY_UI_DEMO": "true", "COMFY_UI_DEMO_SPEED": "0.5"}

@@ -12,6 +12,7 @@ import pytest
 from starlette.requests import Request
 
 from comfy_ui.errors import StorageError, ValidationError
+from comfy_ui.private_files import FileDocuments
 from comfy_ui.settings import Settings
 from comfy_ui.web.auth import accounts as accounts_module
 from comfy_ui.web.auth.access import (
@@ -205,24 +206,24 @@ async def test_identity_middleware_in_a_space_sets_a_partitioned_cookie() -> Non
 
 
 def test_load_secret_creates_one_private_file(tmp_path: Path) -> None:
-    secret = load_secret(tmp_path / "new")
+    secret = load_secret(FileDocuments(tmp_path / "new"))
     assert len(secret) == 32
-    assert load_secret(tmp_path / "new") == secret
+    assert load_secret(FileDocuments(tmp_path / "new")) == secret
     assert (tmp_path / "new" / "secret.key").stat().st_mode & 0o077 == 0
 
 
 def test_load_secret_empty_file_is_replaced(tmp_path: Path) -> None:
     (tmp_path / "secret.key").touch()
-    secret = load_secret(tmp_path)
+    secret = load_secret(FileDocuments(tmp_path))
     assert len(secret) == 32
-    assert load_secret(tmp_path) == secret
-    assert [path.name for path in tmp_path.iterdir()] == ["secret.key"]
+    assert load_secret(FileDocuments(tmp_path)) == secret
+    assert {path.name for path in tmp_path.iterdir()} == {"secret.key", "documents.lock"}
 
 
 def test_load_secret_short_file_is_refused_and_kept(tmp_path: Path) -> None:
     (tmp_path / "secret.key").write_bytes(b"x" * 31)
     with pytest.raises(StorageError, match="31 of 32 bytes") as caught:
-        load_secret(tmp_path)
+        load_secret(FileDocuments(tmp_path))
     assert "delete it" in caught.value.hint
     assert (tmp_path / "secret.key").read_bytes() == b"x" * 31
 
@@ -235,21 +236,21 @@ def test_load_secret_full_disk_leaves_no_file(
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(StorageError, match="No space left"):
-        load_secret(tmp_path)
-    assert [*tmp_path.iterdir()] == []
+        load_secret(FileDocuments(tmp_path))
+    assert [path.name for path in tmp_path.iterdir()] == ["documents.lock"]
 
 
 def test_load_secret_readable_by_others_becomes_private(tmp_path: Path) -> None:
-    secret = load_secret(tmp_path)
+    secret = load_secret(FileDocuments(tmp_path))
     (tmp_path / "secret.key").chmod(0o644)
-    assert load_secret(tmp_path) == secret
+    assert load_secret(FileDocuments(tmp_path)) == secret
     assert (tmp_path / "secret.key").stat().st_mode & 0o777 == 0o600
 
 
 def test_load_secret_in_an_unusable_folder_raises_storage_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
-    with pytest.raises(StorageError, match="Cannot use the folder"):
-        load_secret(tmp_path / "file" / "below")
+    with pytest.raises(StorageError, match="cannot be read: Not a directory"):
+        load_secret(FileDocuments(tmp_path / "file" / "below"))
 
 
 def uploads_of_new_users(access: Access, hosts: Iterable[str]) -> int:

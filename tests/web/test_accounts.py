@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from comfy_ui.errors import StorageError, ValidationError
+from comfy_ui.private_files import FileDocuments
 from comfy_ui.web.auth import accounts as module, login_sessions
 from comfy_ui.web.auth.accounts import Accounts, Role, TooManyTriesError
 from comfy_ui.web.auth.login_limits import Caller
@@ -29,10 +30,10 @@ def file(tmp_path: Path) -> Path:
 
 
 async def test_accounts_add_stores_a_hash_that_another_instance_verifies(file: Path) -> None:
-    Accounts(file).add("anna", "correct horse", Role.ADMIN)
+    Accounts(FileDocuments(file.parent)).add("anna", "correct horse", Role.ADMIN)
     assert "correct horse" not in file.read_text()  # noqa: ASYNC240
     assert file.stat().st_mode & 0o077 == 0  # noqa: ASYNC240
-    other = Accounts(file)
+    other = Accounts(FileDocuments(file.parent))
     assert other.role("anna") is Role.ADMIN
     assert await other.verify("anna", "correct horse")
     assert not await other.verify("anna", "correct horsf")
@@ -40,43 +41,43 @@ async def test_accounts_add_stores_a_hash_that_another_instance_verifies(file: P
 
 
 def test_accounts_readable_by_others_become_private(file: Path) -> None:
-    Accounts(file).add("anna", "correct horse", Role.USER)
+    Accounts(FileDocuments(file.parent)).add("anna", "correct horse", Role.USER)
     file.chmod(0o644)
-    assert Accounts(file).names() == {"anna": Role.USER}
+    assert Accounts(FileDocuments(file.parent)).names() == {"anna": Role.USER}
     assert file.stat().st_mode & 0o777 == 0o600
 
 
 def test_accounts_full_disk_leaves_the_old_file_only(
     file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    Accounts(file).add("anna", "correct horse", Role.USER)
+    Accounts(FileDocuments(file.parent)).add("anna", "correct horse", Role.USER)
 
     def full(_: int) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(StorageError, match="No space left"):
-        Accounts(file).add("bob", "battery staple", Role.USER)
-    assert Accounts(file).names() == {"anna": Role.USER}
-    assert [*file.parent.iterdir()] == [file]
+        Accounts(FileDocuments(file.parent)).add("bob", "battery staple", Role.USER)
+    assert Accounts(FileDocuments(file.parent)).names() == {"anna": Role.USER}
+    assert {path.name for path in file.parent.iterdir()} == {file.name, "documents.lock"}
 
 
 async def test_accounts_removed_by_another_instance_no_longer_verifies(file: Path) -> None:
-    running = Accounts(file)
+    running = Accounts(FileDocuments(file.parent))
     running.add("anna", "correct horse", Role.USER)
     assert await running.verify_often("anna", "correct horse")
-    assert Accounts(file).remove("anna")
+    assert Accounts(FileDocuments(file.parent)).remove("anna")
     assert running.role("anna") is Role.ANONYMOUS
     assert not await running.verify_often("anna", "correct horse")
     assert not running
-    assert not Accounts(file).remove("anna")
+    assert not Accounts(FileDocuments(file.parent)).remove("anna")
 
 
 async def test_accounts_changed_password_invalidates_cached_verification(file: Path) -> None:
-    accounts = Accounts(file)
+    accounts = Accounts(FileDocuments(file.parent))
     accounts.add("anna", "correct horse", Role.USER)
     assert await accounts.verify_often("anna", "correct horse")
-    Accounts(file).add("anna", "battery staple", Role.USER)
+    Accounts(FileDocuments(file.parent)).add("anna", "battery staple", Role.USER)
     assert not await accounts.verify_often("anna", "correct horse")
     assert await accounts.verify_often("anna", "battery staple")
 
@@ -214,7 +215,7 @@ async def test_verify_often_after_wrong_passwords_refuses_the_remembered_one() -
 async def test_verify_password_changed_meanwhile_is_wrong(
     file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    accounts = Accounts(file)
+    accounts = Accounts(FileDocuments(file.parent))
     accounts.add("anna", "correct horse", Role.USER)
     started, go = threading.Event(), threading.Event()
     right = module._key
@@ -228,23 +229,25 @@ async def test_verify_password_changed_meanwhile_is_wrong(
         patch.setattr(module, "_key", slow)
         check = asyncio.create_task(accounts.verify("anna", "correct horse"))
         await asyncio.to_thread(started.wait, 10)
-    Accounts(file).add("anna", "battery staple", Role.USER)
+    Accounts(FileDocuments(file.parent)).add("anna", "battery staple", Role.USER)
     go.set()
     assert not await check
 
 
 def test_login_sessions_end_with_their_password_or_account(file: Path) -> None:
-    accounts = Accounts(file)
+    accounts = Accounts(FileDocuments(file.parent))
     accounts.add("anna", "correct horse", Role.USER)
     accounts.add("bob", "battery staple", Role.USER)
     sessions = LoginSessions(accounts)
     sessions["a"], sessions["b"] = "anna", "bob"
     assert (sessions.get("a"), sessions.get("b")) == ("anna", "bob")
-    Accounts(file).add("anna", "new password", Role.USER)
+    Accounts(FileDocuments(file.parent)).add("anna", "new password", Role.USER)
     assert (sessions.get("a"), "a" in sessions, sessions.get("b")) == (None, False, "bob")
-    Accounts(file).remove("bob")
+    Accounts(FileDocuments(file.parent)).remove("bob")
     assert sessions.get("b") is None
-    Accounts(file).add("bob", "another bob", Role.ADMIN)  # the name is given to another user
+    Accounts(FileDocuments(file.parent)).add(
+        "bob", "another bob", Role.ADMIN
+    )  # the name is given to another user
     assert sessions.get("b") is None
     sessions["c"] = "anna"
     assert sessions.get("c") == "anna"
@@ -256,7 +259,7 @@ def test_login_sessions_of_one_name_do_not_end_those_of_another(
     file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(login_sessions, "_MAX_SESSIONS", 3)
-    accounts = Accounts(file)
+    accounts = Accounts(FileDocuments(file.parent))
     accounts.add("anna", "correct horse", Role.USER)
     accounts.add("vera", "battery staple", Role.USER)
     sessions = LoginSessions(accounts)
@@ -284,13 +287,13 @@ async def test_verify_unknown_name_hashes_as_often_as_an_existing_one(
 @pytest.mark.parametrize("name", ["", "a:b", " anna", "x" * 65, "a\nb", "guest", "admin"])
 def test_accounts_add_invalid_name_is_refused(file: Path, name: str) -> None:
     with pytest.raises(ValidationError):
-        Accounts(file).add(name, "correct horse", Role.USER)
+        Accounts(FileDocuments(file.parent)).add(name, "correct horse", Role.USER)
     assert not file.exists()
 
 
 def test_accounts_add_short_password_is_refused(file: Path) -> None:
     with pytest.raises(ValidationError, match="8 characters"):
-        Accounts(file).add("anna", "short", Role.USER)
+        Accounts(FileDocuments(file.parent)).add("anna", "short", Role.USER)
 
 
 @pytest.mark.parametrize(
@@ -299,4 +302,4 @@ def test_accounts_add_short_password_is_refused(file: Path) -> None:
 def test_accounts_role_with_invalid_file_raises_storage_error(file: Path, text: str) -> None:
     file.write_text(text)
     with pytest.raises(StorageError, match="cannot be read"):
-        Accounts(file).role("anna")
+        Accounts(FileDocuments(file.parent)).role("anna")

@@ -12,6 +12,7 @@ import httpx
 import pytest
 
 from comfy_ui.logging import configure
+from comfy_ui.private_files import FileDocuments
 from comfy_ui.settings import Settings
 from comfy_ui.web.auth.access import Access, AccessMode
 from comfy_ui.web.auth.accounts import Role
@@ -32,7 +33,7 @@ async def web_app(tmp_path: Path) -> AsyncIterator[WebApp]:
 
 @pytest.fixture
 def keys(tmp_path: Path) -> ApiKeys:
-    return ApiKeys(tmp_path)
+    return ApiKeys(FileDocuments(tmp_path))
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ from starlette.requests import Request
 
 from comfy_ui.errors import StorageError, ValidationError
 from comfy_ui.logging import redact
+from comfy_ui.private_files import FileDocuments
 from comfy_ui.web.auth import accounts as accounts_module
 from comfy_ui.web.auth.access import Access, AccessMode, login_missing
 from comfy_ui.web.auth.accounts import ADMIN_LOGIN, GUEST, Accounts, Role, TooManyTriesError
@@ -34,33 +35,33 @@ def accounts() -> Accounts:
 
 
 def test_api_keys_create_stores_no_text_and_another_instance_verifies_it(tmp_path: Path) -> None:
-    key, text = ApiKeys(tmp_path).create("anna", " Open WebUI ", Role.USER)
+    key, text = ApiKeys(FileDocuments(tmp_path)).create("anna", " Open WebUI ", Role.USER)
     file = tmp_path / KEYS_FILE
     assert text not in file.read_text()
     assert text.rpartition("_")[2] not in file.read_text()
     assert file.stat().st_mode & 0o077 == 0
-    assert ApiKeys(tmp_path).verify(text, HERE) == key
+    assert ApiKeys(FileDocuments(tmp_path)).verify(text, HERE) == key
     assert (key.name, key.owner, key.role) == ("Open WebUI", "anna", "user")
 
 
 def test_api_keys_revoked_in_another_process_end_at_once(tmp_path: Path) -> None:
-    keys = ApiKeys(tmp_path)
+    keys = ApiKeys(FileDocuments(tmp_path))
     key, text = keys.create("anna", "a", Role.USER)
-    assert not ApiKeys(tmp_path).revoke(key.id, owner="vera")
+    assert not ApiKeys(FileDocuments(tmp_path)).revoke(key.id, owner="vera")
     assert keys.verify(text, HERE) == key
-    assert ApiKeys(tmp_path).revoke(key.id, owner="anna")
+    assert ApiKeys(FileDocuments(tmp_path)).revoke(key.id, owner="anna")
     assert not keys.exists(key)
     with pytest.raises(InvalidKeyError):
         keys.verify(text, HERE)
 
 
 def test_api_keys_verify_leaves_other_tokens_alone(tmp_path: Path) -> None:
-    keys = ApiKeys(tmp_path)
+    keys = ApiKeys(FileDocuments(tmp_path))
     assert [keys.verify(text, HERE) for text in ("", "sk-none", "hf_abc")] == [None] * 3
 
 
 def test_api_keys_verify_wrong_keys_are_delayed_and_a_right_one_is_not(tmp_path: Path) -> None:
-    keys = ApiKeys(tmp_path, now=lambda: 0.0)
+    keys = ApiKeys(FileDocuments(tmp_path), now=lambda: 0.0)
     key, text = keys.create("anna", "a", Role.USER)
     wrong = f"{text[:-40]}{'0' * 40}"
     errors = []
@@ -75,14 +76,14 @@ def test_api_keys_verify_wrong_keys_are_delayed_and_a_right_one_is_not(tmp_path:
 @pytest.mark.parametrize("name", ["", "  ", "x" * 65, "a\nb"])
 def test_api_keys_create_refuses_names_that_are_no_labels(tmp_path: Path, name: str) -> None:
     with pytest.raises(ValidationError, match="name"):
-        ApiKeys(tmp_path).create("anna", name, Role.USER)
+        ApiKeys(FileDocuments(tmp_path)).create("anna", name, Role.USER)
 
 
 def test_api_keys_create_is_limited_for_each_owner(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("comfy_ui.web.auth.api_keys._MAX_KEYS", 2)
-    keys = ApiKeys(tmp_path)
+    keys = ApiKeys(FileDocuments(tmp_path))
     for owner in ("anna", "anna", "vera"):
         keys.create(owner, "a", Role.USER)
     with pytest.raises(ValidationError, match="2 keys"):
@@ -91,7 +92,7 @@ def test_api_keys_create_is_limited_for_each_owner(
 
 
 def test_api_keys_damaged_file_accepts_no_key(tmp_path: Path) -> None:
-    keys = ApiKeys(tmp_path)
+    keys = ApiKeys(FileDocuments(tmp_path))
     _, text = keys.create("anna", "a", Role.USER)
     (tmp_path / KEYS_FILE).write_text("[{")
     with pytest.raises(StorageError, match="cannot be read"):
@@ -100,13 +101,13 @@ def test_api_keys_damaged_file_accepts_no_key(tmp_path: Path) -> None:
 
 def test_api_keys_uses_are_counted_bounded_and_survive_a_restart(tmp_path: Path) -> None:
     time = iter(range(100))
-    keys = ApiKeys(tmp_path, clock=lambda: float(next(time)))
+    keys = ApiKeys(FileDocuments(tmp_path), clock=lambda: float(next(time)))
     key, _ = keys.create("anna", "a", Role.USER)
     for port in range(30):
         keys.used(key, f"192.0.2.{port}", "POST /v1/images/generations")
     keys.used(key, "192.0.2.15", "POST /v1/images/generations")
     keys.save_uses()
-    uses = ApiKeys(tmp_path).uses(key)
+    uses = ApiKeys(FileDocuments(tmp_path)).uses(key)
     assert len(uses) == 20
     assert [(use.address, use.count) for use in uses[:2]] == [("192.0.2.15", 2), ("192.0.2.29", 1)]
     keys.revoke(key.id)
@@ -116,14 +117,14 @@ def test_api_keys_uses_are_counted_bounded_and_survive_a_restart(tmp_path: Path)
 
 
 async def test_api_keys_keep_uses_writes_when_the_app_stops(tmp_path: Path) -> None:
-    keys = ApiKeys(tmp_path)
+    keys = ApiKeys(FileDocuments(tmp_path))
     key, _ = keys.create("anna", "a", Role.USER)
     task = asyncio.create_task(keys.keep_uses())
     await asyncio.sleep(0)
     keys.used(key, "192.0.2.1", "GET /v1/models")
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
-    assert ApiKeys(tmp_path).uses(key)[0].route == "GET /v1/models"
+    assert ApiKeys(FileDocuments(tmp_path)).uses(key)[0].route == "GET /v1/models"
 
 
 def request_with(access: Access, key: Any) -> Request:
@@ -143,7 +144,7 @@ class App:
 def test_access_key_has_its_owner_and_at_most_the_owners_role(
     tmp_path: Path, accounts: Accounts
 ) -> None:
-    keys = ApiKeys(tmp_path)
+    keys = ApiKeys(FileDocuments(tmp_path))
     access = Access(AccessMode.SHARED, b"secret", accounts, keys=keys)
     for owner, role, expected in (
         ("anna", Role.ADMIN, Role.ADMIN),
@@ -163,7 +164,7 @@ def test_access_key_has_its_owner_and_at_most_the_owners_role(
 
 
 def test_access_key_of_the_machine_is_valid_without_logins_in_every_mode(tmp_path: Path) -> None:
-    keys = ApiKeys(tmp_path)
+    keys = ApiKeys(FileDocuments(tmp_path))
     own, _ = keys.create(ADMIN_LOGIN, "a", Role.ADMIN)
     hub, _ = keys.create("hub:ann", "a", Role.ADMIN)
     for mode in AccessMode:
@@ -178,7 +179,7 @@ def test_access_key_of_the_machine_is_valid_without_logins_in_every_mode(tmp_pat
 
 
 def test_access_key_owner_needs_a_login_of_its_own(tmp_path: Path, accounts: Accounts) -> None:
-    keys = ApiKeys(tmp_path)
+    keys = ApiKeys(FileDocuments(tmp_path))
     accounts.add_for_now(GUEST, "guest password", Role.USER)
     access = Access(AccessMode.SHARED, b"secret", accounts, keys=keys)
 
@@ -198,16 +199,18 @@ def test_access_key_owner_needs_a_login_of_its_own(tmp_path: Path, accounts: Acc
 
 
 def test_redact_removes_api_keys_from_any_text(tmp_path: Path) -> None:
-    key, text = ApiKeys(tmp_path).create("anna", "a", Role.USER)
+    key, text = ApiKeys(FileDocuments(tmp_path)).create("anna", "a", Role.USER)
     assert redact(f"refused ({text})") == f"refused (cui_{key.id}_[redacted])"
 
 
 def test_api_keys_set_limits_changes_a_key_of_its_owner_and_keeps_logins(tmp_path: Path) -> None:
-    keys = ApiKeys(tmp_path)
+    keys = ApiKeys(FileDocuments(tmp_path))
     key, text = keys.create("anna", "a", Role.USER, KeyLimits(jobs=2))
-    assert ApiKeys(tmp_path).verify(text, HERE) == key
+    assert ApiKeys(FileDocuments(tmp_path)).verify(text, HERE) == key
     assert not keys.set_limits(key.id, KeyLimits(), owner="vera")
-    assert ApiKeys(tmp_path).set_limits(key.id, KeyLimits(per_minute=9), owner="anna")
+    assert ApiKeys(FileDocuments(tmp_path)).set_limits(
+        key.id, KeyLimits(per_minute=9), owner="anna"
+    )
     assert keys.exists(key), "responses in progress go on"
     changed = keys.verify(text, HERE)
     assert changed is not None
@@ -215,28 +218,28 @@ def test_api_keys_set_limits_changes_a_key_of_its_owner_and_keeps_logins(tmp_pat
 
 
 def test_api_keys_of_a_file_without_limits_have_none(tmp_path: Path) -> None:
-    key, text = ApiKeys(tmp_path).create("anna", "a", Role.USER)
+    key, text = ApiKeys(FileDocuments(tmp_path)).create("anna", "a", Role.USER)
     file = tmp_path / KEYS_FILE
     stored = json.loads(file.read_text())
     del stored[0]["limits"]
     file.write_text(json.dumps(stored))
-    assert ApiKeys(tmp_path).verify(text, HERE) == key
+    assert ApiKeys(FileDocuments(tmp_path)).verify(text, HERE) == key
 
 
 def test_api_keys_of_a_file_without_the_right_to_spend_have_none(tmp_path: Path) -> None:
-    key, text = ApiKeys(tmp_path).create("anna", "a", Role.ADMIN)
+    key, text = ApiKeys(FileDocuments(tmp_path)).create("anna", "a", Role.ADMIN)
     file = tmp_path / KEYS_FILE
     stored = json.loads(file.read_text())
     del stored[0]["may_spend"]
     file.write_text(json.dumps(stored))
-    assert ApiKeys(tmp_path).verify(text, HERE) == key
+    assert ApiKeys(FileDocuments(tmp_path)).verify(text, HERE) == key
     assert not key.may_spend
 
 
 def test_access_spending_is_for_admins_or_users_by_setting_and_for_chosen_keys(
     tmp_path: Path, accounts: Accounts
 ) -> None:
-    keys = ApiKeys(tmp_path)
+    keys = ApiKeys(FileDocuments(tmp_path))
     for users_spend in (False, True):
         access = Access(AccessMode.SHARED, b"s", accounts, keys=keys, users_spend=users_spend)
         for owner, is_admin in (("anna", True), ("vera", False)):

@@ -7,14 +7,15 @@ from pathlib import Path
 import pytest
 
 from comfy_ui.errors import ValidationError
-from comfy_ui.web.auth.accounts import ACCOUNTS_FILE, Accounts, Role
+from comfy_ui.private_files import FileDocuments
+from comfy_ui.web.auth.accounts import Accounts, Role
 from comfy_ui.web.auth.invitations import INVITATION_S, InvitationEndedError, Invitations
 
 
 def test_invitation_gives_its_role_once_and_ends_after_a_week(tmp_path: Path) -> None:
     time = 0.0
-    accounts = Accounts(tmp_path / ACCOUNTS_FILE)
-    invitations = Invitations(accounts, tmp_path, clock=lambda: time)
+    accounts = Accounts(FileDocuments(tmp_path))
+    invitations = Invitations(accounts, FileDocuments(tmp_path), clock=lambda: time)
     code, late = invitations.create(Role.ADMIN), invitations.create()
     assert code not in (tmp_path / "invitations.json").read_text()
     with pytest.raises(ValidationError, match="8 characters"):
@@ -30,9 +31,9 @@ def test_invitation_gives_its_role_once_and_ends_after_a_week(tmp_path: Path) ->
 
 
 def test_invitation_never_replaces_an_account(tmp_path: Path) -> None:
-    accounts = Accounts(tmp_path / ACCOUNTS_FILE)
+    accounts = Accounts(FileDocuments(tmp_path))
     accounts.add("ann", "ann's password", Role.ADMIN)
-    invitations = Invitations(accounts, tmp_path)
+    invitations = Invitations(accounts, FileDocuments(tmp_path))
     code = invitations.create()
     for name in ("ann", "admin", "a:b", ""):
         with pytest.raises(ValidationError):

@@ -6,6 +6,7 @@ import pytest
 from fastapi import HTTPException
 
 from comfy_ui.errors import ValidationError
+from comfy_ui.private_files import FileDocuments
 from comfy_ui.settings import Settings
 from comfy_ui.web.auth import accounts as accounts_module
 from comfy_ui.web.auth.access import AccessMode
@@ -22,7 +23,8 @@ def logins(
     folder: Path, mode: AccessMode = AccessMode.SHARED, **options: object
 ) -> tuple[Accounts, list[str]]:
     lines: list[str] = []
-    return logins_of(Settings(data_dir=folder, **options), mode, say=lines.append), lines
+    settings, documents = Settings(data_dir=folder, **options), FileDocuments(folder)
+    return logins_of(settings, mode, documents, say=lines.append), lines
 
 
 @pytest.mark.parametrize("auth", ["anna", "anna:", ":secret"])
@@ -52,7 +54,7 @@ async def test_logins_of_share_with_auth_creates_that_admin_only(
 
 
 def test_logins_of_share_with_a_stored_admin_adds_none(tmp_path: Path) -> None:
-    Accounts(tmp_path / "accounts.json").add("anna", "long enough", Role.ADMIN)
+    Accounts(FileDocuments(tmp_path)).add("anna", "long enough", Role.ADMIN)
     accounts, lines = logins(tmp_path, share=True)
     assert accounts.names() == {"anna": Role.ADMIN}
     assert lines == []
@@ -77,7 +79,7 @@ async def test_checker_after_five_wrong_passwords_is_429(tmp_path: Path) -> None
 
 
 def test_logins_of_share_without_a_stored_admin_adds_one_and_no_guest(tmp_path: Path) -> None:
-    Accounts(tmp_path / "accounts.json").add("vera", "long enough", Role.USER)
+    Accounts(FileDocuments(tmp_path)).add("vera", "long enough", Role.USER)
     accounts, lines = logins(tmp_path, share=True)
     assert accounts.names() == {"vera": Role.USER, "admin": Role.ADMIN}
     assert len(lines) == 1

@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import hmac
 import ipaddress
@@ -14,18 +15,16 @@ import os
 import secrets
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, MutableMapping
-from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from http.cookies import CookieError, SimpleCookie
-from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, TypeAlias
 
 from itsdangerous import BadData, Signer, URLSafeSerializer
 from starlette.requests import Request
 
 from ...errors import StorageError, ValidationError
-from ...private_files import make_folder, restrict, write_private
+from ...private_files import Documents
 from ...settings import Settings
 from ...storage.records import LOCAL_USER_ID, JobKey
 from .accounts import ADMIN_LOGIN, GUEST, Accounts, Role, TooManyTriesError
@@ -71,12 +70,14 @@ Action = Literal[
 ]
 
 COOKIE: Final = "comfy_ui_browser"
+_SECRET_FILE: Final = "secret.key"  # noqa: S105 -- the name of a document
 SESSION_HEADER: Final = "mcp-session-id"
 HUB_OWNER: Final = "hub:"
 """Beginning of the owner of an API key who logs in with Hugging Face."""
 LOGIN_USER: Final = "user:"
 """Beginning of the ``user_id`` of a login."""
 _KEY_SCOPE: Final = "comfy_ui.api_key"
+_GRADIO_COOKIE: Final = b"access-token-"
 _YEAR_S: Final = 365 * 86400
 _KEY_BYTES: Final = 32
 _DIGEST: Final = hashlib.sha384
@@ -185,41 +186,28 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def load_secret(data_dir: Path) -> bytes:
+def load_secret(documents: Documents) -> bytes:
     """Load the key that signs browser identities, created once beside the database.
 
     An empty file, as a full disk leaves it, holds no key: it is replaced, so that nothing that was
     signed without a key stays valid.
 
     Raises:
-        StorageError: the folder cannot be read or written, or the key is too short.
+        StorageError: it cannot be read or written, or the key is too short.
     """
-    path = data_dir / "secret.key"
-    try:
-        make_folder(data_dir)
-        secret = _read_secret(path)
-        if not secret:
-            new = secrets.token_bytes(_KEY_BYTES)
-            with suppress(FileExistsError):  # another process created it at the same time
-                write_private(path, new, overwrite=path.exists())
-            secret = _read_secret(path)
-    except OSError as error:
-        raise StorageError(f"Cannot use the folder {data_dir}: {error.strerror}.") from error
+    document = documents.read(_SECRET_FILE)
+    if document is None or not document.content:
+        documents.update(_SECRET_FILE, lambda old: old or secrets.token_bytes(_KEY_BYTES))
+        document = documents.read(_SECRET_FILE)
+    secret = document.content if document is not None else b""
     if len(secret) < _KEY_BYTES:
         raise StorageError(
-            f"The key in {path} is incomplete: {len(secret)} of {_KEY_BYTES} bytes.",
+            f"The key in {documents.place(_SECRET_FILE)} is incomplete: {len(secret)} of"
+            f" {_KEY_BYTES} bytes.",
             hint="Restore it from a backup, or delete it: then a new key is created, and browsers"
             " without a login no longer see their results.",
         )
-    restrict(path)
     return secret
-
-
-def _read_secret(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except FileNotFoundError:
-        return b""
 
 
 class Access:
@@ -551,11 +539,15 @@ def login_missing(request: Any) -> bool:
     return required and _user(request) is None
 
 
+_NewCookies: TypeAlias = Callable[[], Iterable[tuple[str, int | None]]]
+
+
 class IdentityMiddleware:
     """Give each browser its signed cookies, and keep the sessions of the logins.
 
     A browser gets its identity when it loads the page (shared modes only), and the mark of a known
-    device when it logs in; with ``POST /login?remember=1``, it also stays logged in.
+    device when it logs in; with ``POST /login?remember=1``, it also stays logged in. Where several
+    apps share the logins, each login is remembered, without ``remember=1`` until the browser ends.
     """
 
     def __init__(self, app: Any, access: Access) -> None:
@@ -570,23 +562,32 @@ class IdentityMiddleware:
             await self._app(scope, receive, send)
             return
 
+        # Gradio's session is known to this app only. Where several share the logins, the browser
+        # gets the cookie of a remembered login alone, so that logging out ends it everywhere.
+        shared = self._access.remembered is not None and self._access.remembered.of_all_apps
+
+        def drops(header: tuple[bytes, bytes]) -> bool:
+            return shared and header[0] == b"set-cookie" and header[1].startswith(_GRADIO_COOKIE)
+
         async def send_with_cookies(message: MutableMapping[str, Any]) -> None:
             if message["type"] == "http.response.start":
                 common = f"; Path=/; HttpOnly{self._scope_of(scope)}"
+                try:
+                    cookies = await asyncio.to_thread(lambda: [*new_cookies()])
+                except StorageError:  # the login counts for nothing without its cookie
+                    cookies, message["status"] = [], 503
                 message["headers"] = [
-                    *message.get("headers", []),
+                    *(each for each in message.get("headers", []) if not drops(each)),
                     *(
-                        (b"set-cookie", f"{cookie}; Max-Age={seconds}{common}".encode("latin-1"))
-                        for cookie, seconds in new_cookies()
+                        (b"set-cookie", f"{cookie}{_age(seconds)}{common}".encode("latin-1"))
+                        for cookie, seconds in cookies
                     ),
                 ]
             await send(message)
 
         await self._app(scope, receive, send_with_cookies)
 
-    def _new_cookies(
-        self, scope: MutableMapping[str, Any]
-    ) -> Callable[[], Iterable[tuple[str, int]]] | None:
+    def _new_cookies(self, scope: MutableMapping[str, Any]) -> _NewCookies | None:
         """Return what creates the cookies of the response to a request, each with its age."""
         access = self._access
         path, is_post = scope["path"].rstrip("/"), scope["method"] == "POST"
@@ -600,20 +601,25 @@ class IdentityMiddleware:
             return None
         return lambda: [(f"{COOKIE}={access.new_cookie()}", _YEAR_S)]
 
-    def _login_cookies(
-        self, scope: MutableMapping[str, Any]
-    ) -> Callable[[], Iterable[tuple[str, int]]]:
+    def _login_cookies(self, scope: MutableMapping[str, Any]) -> _NewCookies:
         access = self._access
         address = (scope.get("client") or ("",))[0]
         login = LoginRequest(access.accounts, access.sign, address, _cookies(scope))
         CURRENT.set(login)
-        remember = access.remembered if scope.get("query_string") == b"remember=1" else None
+        stays = scope.get("query_string") == b"remember=1"
+        remember = access.remembered
+        if remember is not None and not stays and not remember.of_all_apps:
+            remember = None
 
-        def cookies() -> Iterable[tuple[str, int]]:
+        def cookies() -> Iterable[tuple[str, int | None]]:
             if (device := login.cookie()) is not None:
                 yield device, _YEAR_S
-            if remember is not None and (token := remember.remember(login.name)) is not None:
-                yield f"{LOGIN_COOKIE}={token}", REMEMBERED_S
+            if remember is None or not login.name:
+                return
+            if (token := remember.remember(login.name)) is not None:
+                yield f"{LOGIN_COOKIE}={token}", REMEMBERED_S if stays else None
+            elif remember.of_all_apps:
+                raise StorageError("The login cannot be stored.")
 
         return cookies
 
@@ -624,6 +630,11 @@ class IdentityMiddleware:
         forwarded = dict(scope["headers"]).get(b"x-forwarded-proto") == b"https"
         https = scope["scheme"] == "https" or forwarded
         return f"; SameSite=Lax{'; Secure' if https else ''}"
+
+
+def _age(seconds: int | None) -> str:
+    """The age of a cookie; None: it ends with the browser."""
+    return "" if seconds is None else f"; Max-Age={seconds}"
 
 
 def _is_page(scope: Mapping[str, Any]) -> bool:

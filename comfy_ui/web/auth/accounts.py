@@ -1,30 +1,29 @@
-"""Logins: names, roles and hashed passwords, in a file or for this run only."""
+"""Logins: names, roles and hashed passwords, stored or for this run only."""
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
 import hmac
-import json
 import os
 import secrets
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from enum import IntEnum
-from pathlib import Path
 from typing import Any, Final
 
-from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError as PydanticValidationError
+from pydantic import BaseModel, ConfigDict, TypeAdapter
 
 from ...errors import StorageError, ValidationError
-from ...private_files import make_folder, restrict, write_private
+from ...private_files import Documents
 from .login_limits import Caller, LoginLimits
+from .private_json import PrivateJson
 
 __all__ = ["ACCOUNTS_FILE", "ADMIN_LOGIN", "GUEST", "Accounts", "Role", "TooManyTriesError"]
 
 ACCOUNTS_FILE: Final = "accounts.json"
-"""Below the data folder."""
+"""The document of the accounts."""
 GUEST: Final = "guest"
 """The guest login that ``--share`` creates. Several users share it, so it identifies none."""
 ADMIN_LOGIN: Final = "admin"
@@ -75,26 +74,27 @@ class _Stored(BaseModel):
     key: str
 
 
-_FILE: Final = TypeAdapter(dict[str, _Stored])
+_ACCOUNTS: Final = TypeAdapter(dict[str, _Stored])
 
 
 class Accounts:
     """All accounts. Falsy if there are none: then no login is required.
 
     Args:
-        path: the file, read again after each change so that a removed account is gone at once.
-            Without one there are only those of :meth:`add_for_now`.
+        documents: where they are stored, read again after each change so that a removed account
+            is gone at once. Without documents there are only those of :meth:`add_for_now`.
         now: a monotonic clock, in seconds.
     """
 
     def __init__(
-        self, path: Path | None = None, *, now: Callable[[], float] = time.monotonic
+        self, documents: Documents | None = None, *, now: Callable[[], float] = time.monotonic
     ) -> None:
-        self._path = path
+        self._file = (
+            PrivateJson(documents, ACCOUNTS_FILE, _ACCOUNTS, "accounts") if documents else None
+        )
         self._now = now
         self._fleeting: dict[str, _Account] = {}
-        self._stored: Mapping[str, _Account] = {}
-        self._stamp: tuple[int, int] | None = None
+        self._loaded: tuple[Mapping[str, _Stored], Mapping[str, _Account]] = {}, {}
         self._limits = LoginLimits()
         # Of its own, so that wrong passwords keep no other work from its threads.
         self._hashing = ThreadPoolExecutor(_HASH_THREADS, thread_name_prefix="passwords")
@@ -116,44 +116,59 @@ class Accounts:
         return account.role if account else Role.ANONYMOUS
 
     def stored(self) -> dict[str, Role]:
-        """Return the names in the file with their roles."""
+        """Return the stored names with their roles."""
         return {name: account.role for name, account in self._read().items()}
 
-    def add(self, name: str, password: str, role: Role) -> None:
-        """Add an account to the file, or change it.
+    def add(self, name: str, password: str, role: Role, *, replace: bool = True) -> bool:
+        """Store an account, or change it; False if there is one that ``replace`` protects.
 
         Raises:
             ValidationError: the name or password is invalid.
-            StorageError: the file cannot be written.
+            StorageError: the accounts cannot be written.
         """
         if name in {GUEST, ADMIN_LOGIN}:
             raise ValidationError(f"'{name}' is a login that --share creates.")
-        self._write({**self._read(), _name(name): _hashed(_password(password), role)})
+        name = _name(name)
+        if not replace and name in self._all():
+            return False
+        account = _stored(_hashed(_password(password), role))
+
+        def put(accounts: dict[str, _Stored]) -> bool:
+            if not replace and name in accounts:  # another app was faster
+                return False
+            accounts[name] = account
+            return True
+
+        return self._change(put)
 
     def set_role(self, name: str, role: Role) -> bool:
-        """Change the role of an account in the file; False if there is none.
+        """Change the role of a stored account; False if there is none.
 
         Raises:
-            StorageError: the file cannot be written.
+            StorageError: the accounts cannot be written.
         """
-        accounts = {**self._read()}
-        if name not in accounts:
-            return False
-        accounts[name] = accounts[name].model_copy(update={"role": role})
-        self._write(accounts)
-        return True
+
+        def put(accounts: dict[str, _Stored]) -> bool:
+            if name not in accounts:
+                return False
+            accounts[name] = accounts[name].model_copy(update={"role": role.name.lower()})
+            return True
+
+        return self._change(put)
 
     def remove(self, name: str) -> bool:
-        """Remove an account from the file; False if there is none."""
-        accounts = {**self._read()}
-        if accounts.pop(name, None) is None:
-            return False
-        self._write(accounts)
-        return True
+        """Remove a stored account; False if there is none."""
+        return name in self._read() and self._change(lambda all_: bool(all_.pop(name, None)))
 
-    def add_for_now(self, name: str, password: str, role: Role) -> None:
-        """Add an account for this run only; it is not written to the file."""
-        self._fleeting[_name(name)] = _hashed(password, role)
+    def add_for_now(
+        self, name: str, password: str, role: Role, *, salt: bytes | None = None
+    ) -> None:
+        """Add an account for this run only, which is not stored.
+
+        ``salt``: the same in all apps that have this account, so that a login with one of them is
+        valid for the others.
+        """
+        self._fleeting[_name(name)] = _hashed(password, role, salt)
 
     def generation(self, name: str) -> bytes | None:
         """Return a value that changes with each new password of a name; None without an account."""
@@ -223,37 +238,31 @@ class Accounts:
         return {**self._read(), **self._fleeting}
 
     def _read(self) -> Mapping[str, _Account]:
-        """Read the file. Raises StorageError if it cannot be read; then no login succeeds."""
-        if self._path is None:
+        """Return the stored accounts. If that raises StorageError, no login succeeds."""
+        if self._file is None:
             return {}
-        try:
-            about = self._path.stat()
-            if self._stamp != (about.st_mtime_ns, about.st_size):
-                restrict(self._path)
-                stored = _FILE.validate_json(self._path.read_bytes())
-                self._stored = {name: _loaded(account) for name, account in stored.items()}
-                self._stamp = about.st_mtime_ns, about.st_size
-        except FileNotFoundError:
-            self._stored, self._stamp = {}, None
-        except (OSError, ValueError, KeyError, PydanticValidationError) as error:
-            raise StorageError(
-                f"The accounts in {self._path} cannot be read.", hint="Fix or remove the file."
-            ) from error
-        return self._stored
+        stored = self._file.read() or {}
+        if stored is not self._loaded[0]:
+            try:
+                self._loaded = stored, {name: _loaded(each) for name, each in stored.items()}
+            except (ValueError, KeyError) as error:
+                raise StorageError("The accounts cannot be read.") from error
+        return self._loaded[1]
 
-    def _write(self, accounts: Mapping[str, _Account]) -> None:
-        if self._path is None:
-            raise StorageError("There is no file for accounts.")
-        data = {
-            name: {"role": a.role.name.lower(), "salt": a.salt.hex(), "key": a.key.hex()}
-            for name, a in sorted(accounts.items())
-        }
-        try:
-            make_folder(self._path.parent)
-            # Written atomically: a concurrent reader must not find fewer accounts.
-            write_private(self._path, json.dumps(data, indent=2, ensure_ascii=False).encode())
-        except OSError as error:
-            raise StorageError(f"{self._path} cannot be written: {error.strerror}.") from error
+    def _change(self, change: Callable[[dict[str, _Stored]], bool]) -> bool:
+        """Change the stored accounts; return what ``change`` returned."""
+        if self._file is None:
+            raise StorageError("There are no stored accounts.")
+        changed = False
+
+        def apply(stored: Mapping[str, _Stored] | None) -> dict[str, _Stored]:
+            nonlocal changed
+            accounts = {**(stored or {})}
+            changed = change(accounts)
+            return dict(sorted(accounts.items()))
+
+        self._file.update(apply)
+        return changed
 
 
 # What unknown names are compared with.
@@ -271,8 +280,13 @@ def _loaded(stored: _Stored) -> _Account:
     return _Account(role=role, salt=bytes.fromhex(stored.salt), key=bytes.fromhex(stored.key))
 
 
-def _hashed(password: str, role: Role) -> _Account:
-    salt = secrets.token_bytes(16)
+def _stored(account: _Account) -> _Stored:
+    role = account.role.name.lower()
+    return _Stored(role=role, salt=account.salt.hex(), key=account.key.hex())
+
+
+def _hashed(password: str, role: Role, salt: bytes | None = None) -> _Account:
+    salt = salt or secrets.token_bytes(16)
     return _Account(role=role, salt=salt, key=_key(password, salt))
 
 

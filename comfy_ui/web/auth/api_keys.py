@@ -1,7 +1,7 @@
 """API keys: credentials for programs, each with an owner and a role, stored as hashes.
 
-``api_keys.json`` holds the keys and changes only when one is created or revoked, by the page or the
-command line. ``api_key_uses.json`` holds their last uses; only the running app writes it.
+The document ``api_keys.json`` holds the keys and changes only when one is created or revoked, by
+the page or the command line. ``api_key_uses.json`` holds their last uses, which running apps add.
 """
 
 from __future__ import annotations
@@ -11,16 +11,14 @@ import hmac
 import logging
 import re
 import secrets
-import threading
 import time
-from collections.abc import Callable, Mapping
-from pathlib import Path
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
-from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError as PydanticValidationError
+from pydantic import BaseModel, ConfigDict, TypeAdapter
 
 from ...errors import StorageError, ValidationError
-from ...private_files import write_private
+from ...private_files import Documents
 from .accounts import Role, TooManyTriesError
 from .key_limits import KeyLimits
 from .login_limits import Caller, LoginLimits
@@ -31,7 +29,7 @@ __all__ = ["KEYS_FILE", "ApiKey", "ApiKeys", "InvalidKeyError", "KeyUse"]
 logger = logging.getLogger(__name__)
 
 KEYS_FILE: Final = "api_keys.json"
-"""Below the data folder."""
+"""The document of the keys."""
 USES_FILE: Final = "api_key_uses.json"
 _PREFIX: Final = "cui_"
 _KEY: Final = re.compile(r"cui_(?P<id>[0-9a-f]{8})_[0-9a-f]{40}")
@@ -90,30 +88,30 @@ _USES: Final = TypeAdapter(dict[str, list[KeyUse]])
 
 
 class ApiKeys:
-    """All keys of a data folder.
+    """All keys.
 
     Args:
-        folder: the data folder. Its file of keys is read again after each change, so that a key
-            revoked in another process ends at once. Without a folder there are no keys.
+        documents: where they are stored, read again after each change, so that a key revoked in
+            another process ends at once. Without documents there are no keys.
         now: a monotonic clock, in seconds.
         clock: the time of day, in seconds since the epoch.
     """
 
     def __init__(
         self,
-        folder: Path | None = None,
+        documents: Documents | None = None,
         *,
         now: Callable[[], float] = time.monotonic,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self._folder = folder
         self._now = now
         self._clock = clock
-        self._file = PrivateJson(folder / KEYS_FILE, _KEYS, "API keys") if folder else None
+        self._file = PrivateJson(documents, KEYS_FILE, _KEYS, "API keys") if documents else None
+        self._uses_file = (
+            PrivateJson(documents, USES_FILE, _USES, "uses of API keys") if documents else None
+        )
         self._limits = LoginLimits()
-        self._writing = threading.Lock()
-        self._uses: dict[str, list[KeyUse]] | None = None
-        self._uses_changed = False
+        self._new_uses: dict[str, list[KeyUse]] = {}  # those that are not stored yet
 
     def create(
         self,
@@ -147,11 +145,13 @@ class ApiKeys:
             limits=limits or KeyLimits(),
             may_spend=may_spend,
         )
-        with self._writing:
-            keys = self._read()
-            if sum(other.owner == owner for other in keys.values()) >= _MAX_KEYS:
+
+        def add(keys: list[ApiKey]) -> list[ApiKey]:
+            if sum(other.owner == owner for other in keys) >= _MAX_KEYS:
                 raise ValidationError(f"There are {_MAX_KEYS} keys already.", hint="Revoke some.")
-            self._write({**keys, key_id: key})
+            return [*keys, key]
+
+        self._change(add)
         return key, text
 
     def set_limits(
@@ -166,15 +166,20 @@ class ApiKeys:
 
         ``may_spend``: None leaves that right as it is.
         """
-        with self._writing:
-            keys = self._read()
-            key = keys.get(key_id)
-            if key is None or owner not in {None, key.owner}:
-                return False
-            spending = key.may_spend if may_spend is None else may_spend
-            changed = key.model_copy(update={"limits": limits, "may_spend": spending})
-            self._write({**keys, key_id: changed})
-            return True
+        changes: dict[str, object] = {"limits": limits}
+        if may_spend is not None:
+            changes["may_spend"] = may_spend
+        found = False
+
+        def limit(key: ApiKey) -> ApiKey:
+            nonlocal found
+            if key.id != key_id or owner not in {None, key.owner}:
+                return key
+            found = True
+            return key.model_copy(update=changes)
+
+        self._change(lambda keys: [limit(key) for key in keys])
+        return found
 
     def revoke(self, key_id: str, owner: str | None = None) -> bool:
         """Remove a key, of this owner if one is given; False if there is none."""
@@ -185,15 +190,10 @@ class ApiKeys:
         return self._remove(lambda key: key.owner == owner)
 
     def _remove(self, matches: Callable[[ApiKey], bool]) -> bool:
-        with self._writing:
-            keys = self._read()
-            kept = {key.id: key for key in keys.values() if not matches(key)}
-            if len(kept) == len(keys):
-                return False
-            self._write(kept)
-            for key_id in keys.keys() - kept.keys():
-                self._all_uses().pop(key_id, None)
-            return True
+        if not any(map(matches, self._read().values())):
+            return False
+        self._change(lambda keys: [key for key in keys if not matches(key)])
+        return True
 
     def listed(self, owner: str | None = None) -> list[ApiKey]:
         """Return the keys, of this owner if one is given, the newest first."""
@@ -229,63 +229,70 @@ class ApiKeys:
 
     def used(self, key: ApiKey, address: str, route: str) -> None:
         """Record a use. Uses with the same address and route are counted together."""
-        uses = self._all_uses().setdefault(key.id, [])
         use = KeyUse(at=self._clock(), address=address, route=route)
-        for index, earlier in enumerate(uses):
-            if (earlier.address, earlier.route) == (address, route):
-                del uses[index]
-                use = use.model_copy(update={"count": earlier.count + 1})
-                break
-        uses.insert(0, use)
-        del uses[_MAX_USES:]
-        self._uses_changed = True
+        self._new_uses[key.id] = _with_uses(self._new_uses.get(key.id, ()), [use])
 
     def uses(self, key: ApiKey) -> tuple[KeyUse, ...]:
         """Return the last uses of a key by address and route, the newest first."""
-        return tuple(self._all_uses().get(key.id, ()))
+        stored: Mapping[str, list[KeyUse]] = {}
+        if self._uses_file is not None:
+            try:
+                stored = self._uses_file.read() or {}
+            except StorageError as error:
+                logger.warning("The last uses of API keys cannot be read: %s", error)
+        return (*_with_uses(stored.get(key.id, ()), self._new_uses.get(key.id, ())),)
 
     async def keep_uses(self) -> None:
-        """Write the uses to the disk every few seconds, and once more when cancelled."""
+        """Store the uses every few seconds, and once more when cancelled."""
         try:
             while True:
                 await asyncio.sleep(_SAVE_USES_S)
-                await asyncio.to_thread(self.save_uses)
+                await asyncio.to_thread(self._save, self._take_uses())
         finally:
             self.save_uses()
 
     def save_uses(self) -> None:
-        """Write the uses of the keys that still exist, if there are new ones."""
-        if not self._uses_changed or self._folder is None:
+        """Store the new uses of the keys that still exist."""
+        self._save(self._take_uses())
+
+    def _take_uses(self) -> dict[str, list[KeyUse]]:
+        new, self._new_uses = self._new_uses, {}
+        return new
+
+    def _save(self, new: Mapping[str, list[KeyUse]]) -> None:
+        if not new or self._uses_file is None:
             return
-        self._uses_changed = False
         try:
             keys = self._read()
-            kept = {key_id: [*uses] for key_id, uses in [*self._all_uses().items()]}
-            content = _USES.dump_json({i: uses for i, uses in kept.items() if i in keys}, indent=2)
-            write_private(self._folder / USES_FILE, content)
-        except (OSError, StorageError) as error:
+
+            def add(stored: Mapping[str, list[KeyUse]] | None) -> dict[str, list[KeyUse]]:
+                uses = {**(stored or {})}
+                for key_id, of_key in new.items():
+                    uses[key_id] = _with_uses(uses.get(key_id, ()), of_key)
+                return {key_id: of_key for key_id, of_key in uses.items() if key_id in keys}
+
+            self._uses_file.update(add)
+        except StorageError as error:
             logger.warning("The last uses of API keys cannot be written: %s", error)
 
-    def _all_uses(self) -> dict[str, list[KeyUse]]:
-        if self._uses is None:
-            self._uses = {}
-            if self._folder is not None:
-                try:
-                    self._uses = _USES.validate_json((self._folder / USES_FILE).read_bytes())
-                except FileNotFoundError:
-                    pass
-                except (OSError, PydanticValidationError) as error:
-                    logger.warning("The last uses of API keys cannot be read: %s", error)
-        return self._uses
-
-    # The file
+    # The document
 
     def _read(self) -> Mapping[str, ApiKey]:
-        """Read the file. Raises StorageError if it cannot be read; then no key is accepted."""
+        """Read the keys. If that raises StorageError, no key is accepted."""
         keys = self._file.read() if self._file is not None else None
         return {key.id: key for key in keys or ()}
 
-    def _write(self, keys: Mapping[str, ApiKey]) -> None:
+    def _change(self, change: Callable[[list[ApiKey]], list[ApiKey]]) -> None:
         if self._file is None:
-            raise StorageError("There is no folder for API keys.")
-        self._file.write([*keys.values()])
+            raise StorageError("API keys cannot be stored here.")
+        self._file.update(lambda keys: change(keys or []))
+
+
+def _with_uses(uses: Sequence[KeyUse], new: Sequence[KeyUse]) -> list[KeyUse]:
+    """Add uses to others, the newest first, and count those of one address and route together."""
+    merged = {(use.address, use.route): use for use in uses}
+    for use in new:
+        place = use.address, use.route
+        count = use.count + (merged[place].count if place in merged else 0)
+        merged[place] = use.model_copy(update={"count": count})
+    return sorted(merged.values(), key=lambda use: use.at, reverse=True)[:_MAX_USES]

@@ -1,21 +1,20 @@
 """Invitations: links with which a teammate creates a login of their own, once and within a week.
 
-``invitations.json`` holds the hash of each code, so that neither the file nor a backup of it
+The document ``invitations.json`` holds the hash of each code, so that neither it nor a backup of it
 invites anyone.
 """
 
 from __future__ import annotations
 
 import secrets
-import threading
 import time
 from collections.abc import Callable, Collection
-from pathlib import Path
 from typing import Final
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter
 
-from ...errors import ValidationError
+from ...errors import ComfyHeadlessError, ValidationError
+from ...private_files import Documents
 from .accounts import Accounts, Role
 from .private_json import PrivateJson, token_digest
 
@@ -49,28 +48,27 @@ _INVITATIONS: Final = TypeAdapter(list[Invitation])
 
 
 class Invitations:
-    """The open invitations of a data folder.
+    """The open invitations.
 
     Args:
         accounts: where the new logins go.
-        folder: the data folder.
+        documents: where the invitations are stored.
         clock: the time of day, in seconds since the epoch.
     """
 
     def __init__(
-        self, accounts: Accounts, folder: Path, *, clock: Callable[[], float] = time.time
+        self, accounts: Accounts, documents: Documents, *, clock: Callable[[], float] = time.time
     ) -> None:
         self._accounts = accounts
-        self._file = PrivateJson(folder / "invitations.json", _INVITATIONS, "invitations")
+        self._file = PrivateJson(documents, "invitations.json", _INVITATIONS, "invitations")
         self._clock = clock
-        self._changing = threading.Lock()
 
     def create(self, role: Role = Role.USER) -> str:
         """Store an invitation and return its code, which is not stored.
 
         Raises:
             ValidationError: there are too many open ones.
-            StorageError: the file cannot be read or written.
+            StorageError: they cannot be read or written.
         """
         code = secrets.token_urlsafe(24)
         invitation = Invitation(
@@ -79,28 +77,29 @@ class Invitations:
             until=self._clock() + INVITATION_S,
             digest=token_digest(code),
         )
-        with self._changing:
-            invitations = self.open()
+
+        def add(stored: list[Invitation] | None) -> list[Invitation]:
+            invitations = self._open(stored)
             if len(invitations) >= _MAX_OPEN:
                 raise ValidationError(
                     f"There are {_MAX_OPEN} open invitations already.", hint="Take some back."
                 )
-            self._file.write([*invitations, invitation])
+            return [*invitations, invitation]
+
+        self._file.update(add)
         return code
 
     def open(self) -> list[Invitation]:
         """Return the invitations that can still be used, the oldest first.
 
         Raises:
-            StorageError: the file cannot be read.
+            StorageError: they cannot be read.
         """
-        invitations = self._file.read() or []
-        return [invitation for invitation in invitations if self._clock() < invitation.until]
+        return self._open(self._file.read())
 
     def take_back(self, invitation_id: str) -> None:
         """Remove an open invitation."""
-        with self._changing:
-            self._file.write([i for i in self.open() if i.id != invitation_id])
+        self._file.update(lambda all_: [i for i in self._open(all_) if i.id != invitation_id])
 
     def accept(
         self, code: str, name: str, password: str, *, reserved: Collection[str] = ()
@@ -114,16 +113,37 @@ class Invitations:
             InvitationEndedError: it cannot be used.
             ValidationError: the name is taken or invalid, or the password is too short. The
                 invitation stays open.
-            StorageError: a file cannot be read or written.
+            StorageError: it cannot be read or written.
         """
-        with self._changing:
-            invitations = self.open()
-            invitation = next((i for i in invitations if i.digest == token_digest(code)), None)
-            if invitation is None:
-                raise InvitationEndedError
-            if name in reserved or name in self._accounts.names():
-                raise ValidationError("This username is taken.", hint="Choose another one.")
-            role = Role[invitation.role.upper()]
-            self._accounts.add(name, password, role)
-            self._file.write([i for i in invitations if i != invitation])
+        if name in reserved:
+            raise _name_taken()
+        invitation = self._use_up(code)
+        role = Role[invitation.role.upper()]
+        try:
+            if not self._accounts.add(name, password, role, replace=False):
+                raise _name_taken()
+        except ComfyHeadlessError:
+            self._file.update(lambda all_: [*self._open(all_), invitation])
+            raise
         return role
+
+    def _use_up(self, code: str) -> Invitation:
+        """Remove an invitation first, so that it creates one login, whichever app is asked."""
+        digest, used = token_digest(code), list[Invitation]()
+
+        def remove(stored: list[Invitation] | None) -> list[Invitation]:
+            invitations = self._open(stored)
+            used[:] = [i for i in invitations if i.digest == digest]
+            if not used:
+                raise InvitationEndedError
+            return [i for i in invitations if i.digest != digest]
+
+        self._file.update(remove)
+        return used[0]
+
+    def _open(self, stored: list[Invitation] | None) -> list[Invitation]:
+        return [invitation for invitation in stored or () if self._clock() < invitation.until]
+
+
+def _name_taken() -> ValidationError:
+    return ValidationError("This username is taken.", hint="Choose another one.")

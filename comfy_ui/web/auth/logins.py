@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import hmac
 import secrets
 from collections.abc import Awaitable, Callable, Mapping
 
 from fastapi import HTTPException
 
 from ...errors import ValidationError
+from ...private_files import Documents
 from ...settings import Settings
-from .access import AccessMode
-from .accounts import ACCOUNTS_FILE, ADMIN_LOGIN, GUEST, Accounts, Role, TooManyTriesError
+from .access import AccessMode, load_secret
+from .accounts import ADMIN_LOGIN, GUEST, Accounts, Role, TooManyTriesError
 from .login_devices import CURRENT
 
 __all__ = ["checker", "hub_admins", "logins_of"]
 
 
-def logins_of(settings: Settings, mode: AccessMode, *, say: Callable[[str], None]) -> Accounts:
+def logins_of(
+    settings: Settings, mode: AccessMode, documents: Documents, *, say: Callable[[str], None]
+) -> Accounts:
     """Return the accounts for this run, and announce each created password once.
 
     ``--auth`` creates an admin. A share link without an admin's login creates ``admin`` and, if
@@ -24,14 +28,14 @@ def logins_of(settings: Settings, mode: AccessMode, *, say: Callable[[str], None
 
     Raises:
         ValidationError: the setting is not a valid login.
-        StorageError: the file of accounts cannot be read.
+        StorageError: the accounts cannot be read.
     """
-    accounts = Accounts(settings.data_dir / ACCOUNTS_FILE)
+    accounts = Accounts(documents)
     if settings.auth is not None:
         user, _, password = settings.auth.get_secret_value().partition(":")
         if not user or not password:
             raise ValidationError("The login must be USER:PASSWORD.")
-        accounts.add_for_now(user, password, Role.ADMIN)
+        accounts.add_for_now(user, password, Role.ADMIN, salt=_salt(documents, user, password))
     elif settings.share and mode is AccessMode.SHARED:
         created = [] if Role.ADMIN in accounts.names().values() else [(ADMIN_LOGIN, Role.ADMIN)]
         created += [] if accounts else [(GUEST, Role.USER)]
@@ -41,6 +45,14 @@ def logins_of(settings: Settings, mode: AccessMode, *, say: Callable[[str], None
             accounts.add_for_now(name, password, role)
             say(f"{whose}: {name} / {password}")
     return accounts
+
+
+def _salt(documents: Documents, user: str, password: str) -> bytes | None:
+    """Return the salt of ``--auth``: of several apps the same one, as long as the password is."""
+    if not documents.shared:
+        return None
+    text = f"{len(user)}:{user}{password}".encode(errors="replace")
+    return hmac.digest(load_secret(documents), text, "sha256")[:16]
 
 
 def hub_admins(settings: Settings, environ: Mapping[str, str]) -> list[str]:

@@ -1,4 +1,4 @@
-"""Small JSON files in the data folder that only the owner of this installation may read.
+"""Private documents that hold JSON, see :class:`~comfy_ui.private_files.Documents`.
 
 Random tokens are stored in them as digests.
 """
@@ -6,13 +6,13 @@ Random tokens are stored in them as digests.
 from __future__ import annotations
 
 import hashlib
-from pathlib import Path
-from typing import Generic, TypeVar
+from collections.abc import Callable
+from typing import Generic, Literal, TypeVar
 
 from pydantic import TypeAdapter, ValidationError as PydanticValidationError
 
 from ...errors import StorageError
-from ...private_files import make_folder, restrict, write_private
+from ...private_files import Document, Documents
 
 __all__ = ["PrivateJson", "token_digest"]
 
@@ -20,52 +20,69 @@ T = TypeVar("T")
 
 
 class PrivateJson(Generic[T]):
-    """One value in a file, read again after each change by another process.
+    """One value in a document, read again after each change by another process.
 
     Args:
-        path: the file.
+        documents: where the document is.
+        name: its name.
         kind: checks and converts the value.
         noun: what it holds, in the plural, for errors.
     """
 
-    def __init__(self, path: Path, kind: TypeAdapter[T], noun: str) -> None:
-        self.path = path
+    def __init__(self, documents: Documents, name: str, kind: TypeAdapter[T], noun: str) -> None:
+        self._documents = documents
+        self._name = name
         self._kind = kind
         self._noun = noun
-        self._value: T | None = None
-        self._stamp: tuple[int, int] | None = None
+        self._cached: tuple[Document, T] | None = None
 
     def read(self) -> T | None:
-        """Return the value; None without a file.
+        """Return the value, the same object until it changes; None without a document.
 
         Raises:
-            StorageError: the file cannot be read, or holds something else.
+            StorageError: the document cannot be read, or holds something else.
         """
+        document = self._documents.read(self._name)
+        if document is None:
+            return None
+        cached = self._cached
+        if cached is None or cached[0] is not document:
+            cached = self._cached = document, self._parse(document.content)
+        return cached[1]
+
+    def update(
+        self, change: Callable[[T | None], T], *, on_broken: Literal["raise", "replace"] = "raise"
+    ) -> None:
+        """Replace the value by what ``change`` makes of it; other processes wait meanwhile.
+
+        ``change`` must not change the value that it is given. What it raises leaves all as it is.
+        ``on_broken``: what to do with a document that holds something else.
+
+        Raises:
+            StorageError: the document cannot be read or written, or holds something else.
+        """
+
+        def change_content(content: bytes | None) -> bytes:
+            try:
+                value = None if content is None else self._parse(content)
+            except StorageError:
+                if on_broken == "raise":
+                    raise
+                value = None
+            return self._kind.dump_json(change(value), indent=2)
+
+        self._documents.update(self._name, change_content)
+
+    def _parse(self, content: bytes) -> T:
         try:
-            about = self.path.stat()
-            if self._stamp != (about.st_mtime_ns, about.st_size):
-                restrict(self.path)
-                self._value = self._kind.validate_json(self.path.read_bytes())
-                self._stamp = about.st_mtime_ns, about.st_size
-        except FileNotFoundError:
-            self._value, self._stamp = None, None
-        except (OSError, PydanticValidationError) as error:
+            return self._kind.validate_json(content)
+        except PydanticValidationError as error:
             raise StorageError(
-                f"The {self._noun} in {self.path} cannot be read.", hint="Fix or remove the file."
+                f"The {self._noun} in {self._documents.place(self._name)} cannot be read.",
+                hint="Fix or remove the file."
+                if not self._documents.shared
+                else "Restore them from a backup of the database.",
             ) from error
-        return self._value
-
-    def write(self, value: T) -> None:
-        """Replace the file at once: a reader finds the old value or the new one.
-
-        Raises:
-            StorageError: the file cannot be written.
-        """
-        try:
-            make_folder(self.path.parent)
-            write_private(self.path, self._kind.dump_json(value, indent=2))
-        except OSError as error:
-            raise StorageError(f"{self.path} cannot be written: {error.strerror}.") from error
 
 
 def token_digest(token: str) -> str:

@@ -9,15 +9,14 @@ from __future__ import annotations
 
 import logging
 import secrets
-import threading
 import time
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Final
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter
 
 from ...errors import StorageError
+from ...private_files import Documents
 from .accounts import Accounts
 from .private_json import PrivateJson, token_digest
 
@@ -28,6 +27,8 @@ logger = logging.getLogger(__name__)
 LOGIN_COOKIE: Final = "comfy_ui_login"
 REMEMBERED_S: Final = 30 * 86400
 _MAX_OF_NAME: Final = 50
+_MAX_OF_NAME_OF_ALL_APPS: Final = 1_000
+_FILE: Final = "remembered_logins.json"
 
 
 class RememberedLogin(BaseModel):
@@ -44,21 +45,23 @@ _LOGINS: Final = TypeAdapter(dict[str, RememberedLogin])
 
 
 class RememberedLogins:
-    """The remembered logins of a data folder, by hashed token.
+    """The remembered logins, by hashed token.
 
     Args:
         accounts: the logins.
-        folder: the data folder.
+        documents: where they are stored.
         clock: the time of day, in seconds since the epoch.
     """
 
     def __init__(
-        self, accounts: Accounts, folder: Path, *, clock: Callable[[], float] = time.time
+        self, accounts: Accounts, documents: Documents, *, clock: Callable[[], float] = time.time
     ) -> None:
         self._accounts = accounts
-        self._file = PrivateJson(folder / "remembered_logins.json", _LOGINS, "remembered logins")
+        self._file = PrivateJson(documents, _FILE, _LOGINS, "remembered logins")
         self._clock = clock
-        self._changing = threading.Lock()
+        self.of_all_apps = documents.shared
+        """Whether several apps share these logins: then each login is one of them, because a
+        session of Gradio is known to one app only."""
 
     def remember(self, name: str) -> str | None:
         """Return the token of a new remembered login; None if it cannot be remembered."""
@@ -69,12 +72,16 @@ class RememberedLogins:
         login = RememberedLogin(
             name=name, generation=generation.hex(), until=self._clock() + REMEMBERED_S
         )
-        with self._changing:
-            logins = {key: old for key, old in self._read().items() if self._is_valid(old)}
+        most = _MAX_OF_NAME_OF_ALL_APPS if self.of_all_apps else _MAX_OF_NAME
+
+        def add(stored: Mapping[str, RememberedLogin]) -> dict[str, RememberedLogin]:
+            logins = {key: old for key, old in stored.items() if self._is_valid(old)}
             of_name = [key for key, old in logins.items() if old.name == name]
-            for key in of_name[: max(0, len(of_name) - _MAX_OF_NAME + 1)]:
+            for key in of_name[: max(0, len(of_name) - most + 1)]:
                 del logins[key]
-            return token if self._write({**logins, token_digest(token): login}) else None
+            return {**logins, token_digest(token): login}
+
+        return token if self._update(add) else None
 
     def name(self, token: str) -> str | None:
         """Return the name of a remembered login; None if it has ended."""
@@ -83,18 +90,16 @@ class RememberedLogins:
 
     def forget(self, token: str) -> None:
         """End a remembered login."""
-        with self._changing:
-            logins = {**self._read()}
-            if logins.pop(token_digest(token), None) is not None:
-                self._write(logins)
+        ended = token_digest(token)
+        if ended in self._read():
+            self._update(lambda logins: {k: login for k, login in logins.items() if k != ended})
 
     def forget_all(self, name: str) -> None:
         """End all remembered logins of a name."""
-        with self._changing:
-            logins = self._read()
-            kept = {key: login for key, login in logins.items() if login.name != name}
-            if len(kept) < len(logins):
-                self._write(kept)
+        if any(login.name == name for login in self._read().values()):
+            self._update(
+                lambda logins: {k: login for k, login in logins.items() if login.name != name}
+            )
 
     def _is_valid(self, login: RememberedLogin) -> bool:
         generation = self._accounts.generation(login.name)
@@ -113,9 +118,12 @@ class RememberedLogins:
             logger.warning("%s", error)
             return {}
 
-    def _write(self, logins: dict[str, RememberedLogin]) -> bool:
+    def _update(
+        self,
+        change: Callable[[Mapping[str, RememberedLogin]], dict[str, RememberedLogin]],
+    ) -> bool:
         try:
-            self._file.write(logins)
+            self._file.update(lambda logins: change(logins or {}), on_broken="replace")
         except StorageError as error:
             logger.warning("%s", error)
             return False

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import threading
 from typing import Final
 
 from pydantic import TypeAdapter
 
+from ...private_files import Documents, FileDocuments
 from ...settings import Settings
 from ...storage.records import LOCAL_USER_ID
 from .access import AccessMode, mode_of
@@ -22,15 +22,15 @@ _LIMITS: Final = TypeAdapter(dict[str, int | None])
 class StorageLimits:
     """Returns the quota of a ``user_id`` in bytes when it is called; None: no limit.
 
-    A limit that an admin has set for a user is kept in the data folder. All others have that of the
+    A limit that an admin has set for a user is stored. All others have that of the
     settings.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, documents: Documents | None = None) -> None:
         self._settings = settings
         self._shared = mode_of(settings) is not AccessMode.LOCAL
-        self._file = PrivateJson(settings.data_dir / _FILE, _LIMITS, "storage limits")
-        self._writing = threading.Lock()
+        documents = documents or FileDocuments(settings.data_dir)
+        self._file = PrivateJson(documents, _FILE, _LIMITS, "storage limits")
 
     def __call__(self, user_id: str) -> int | None:
         own = self.own()
@@ -46,8 +46,7 @@ class StorageLimits:
         Raises:
             StorageError: the file cannot be written.
         """
-        with self._writing:
-            self._file.write({**self.own(), user_id: limit_bytes})
+        self._file.update(lambda limits: {**(limits or {}), user_id: limit_bytes})
 
     def reset(self, user_id: str) -> None:
         """Give a user the limit of the settings again.
@@ -55,8 +54,9 @@ class StorageLimits:
         Raises:
             StorageError: the file cannot be written.
         """
-        with self._writing:
-            self._file.write({i: limit for i, limit in self.own().items() if i != user_id})
+        self._file.update(
+            lambda limits: {i: limit for i, limit in (limits or {}).items() if i != user_id}
+        )
 
     def _general(self, user_id: str) -> int | None:
         if self._settings.storage_gb is not None:

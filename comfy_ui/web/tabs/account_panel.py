@@ -81,7 +81,7 @@ class AccountPanel:
         self._services = services
         self._access = access
         self._share = share
-        self._invitations = Invitations(access.accounts, services.settings.data_dir)
+        self._invitations = Invitations(access.accounts, services.documents)
 
     def routes(self) -> list[BaseRoute]:
         """All routes."""
