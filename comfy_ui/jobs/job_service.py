@@ -506,7 +506,8 @@ async def open_jobs(
         open_stores: opens the database.
         open_queue: opens the queue over the store.
         external_workers: returns the servers of the workers in other processes, which then run all
-            jobs; the servers here only tell which nodes and models there are.
+            jobs; the servers here only tell which nodes and models there are. Other apps may use
+            the stores at the same time.
 
     Raises:
         StorageError: the folder cannot be used, or another process is using it.
@@ -532,7 +533,11 @@ async def open_jobs(
             open_queue(store, files.folder, waiting_limit, durations)
         )
         grids = GridService(
-            store=store, queue=queue, files=library.files, file_thread=library.file_thread
+            store=store,
+            queue=queue,
+            files=library.files,
+            file_thread=library.file_thread,
+            shared=external_workers is not None,
         )
         stack.push_async_callback(grids.aclose)
         await grids.open()

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
 from functools import partial
 from pathlib import Path
+from typing import Final
 
 from ..errors import StorageError
 from ..features import require_feature
@@ -16,9 +17,14 @@ from ..settings import Settings
 from ..storage.database import DATABASE_FILE, lock_folder
 from ..storage.file_stores.file_store import FolderFileStore
 
+_CONNECTIONS: Final = 4  # of an app that is one of many
+
 
 def choose_stores(settings: Settings, *, wait_s: float = 10.0) -> OpenStores:
     """Return what opens the stores: of PostgreSQL if the setting ``database`` is set.
+
+    Apps whose jobs are run by external workers share the database and the data folder. An app that
+    runs jobs itself has both for itself.
 
     ``wait_s``: how long a call waits while PostgreSQL does not answer.
 
@@ -28,7 +34,8 @@ def choose_stores(settings: Settings, *, wait_s: float = 10.0) -> OpenStores:
     if settings.database is None:
         return open_sqlite_stores
     require_feature("scale")
-    return partial(_open_postgres_stores, settings.database.get_secret_value(), wait_s)
+    url, alone = settings.database.get_secret_value(), settings.workers == "app"
+    return partial(_open_postgres_stores, url, wait_s, alone)
 
 
 def open_documents(settings: Settings) -> Documents:
@@ -53,8 +60,10 @@ def open_documents(settings: Settings) -> Documents:
 
 
 @asynccontextmanager
-async def _open_postgres_stores(url: str, wait_s: float, folder: Path) -> AsyncIterator[Stores]:
-    """Open the stores in a PostgreSQL database that no other app may use meanwhile."""
+async def _open_postgres_stores(
+    url: str, wait_s: float, alone: bool, folder: Path
+) -> AsyncIterator[Stores]:
+    """Open the stores in a PostgreSQL database; ``alone``: no other app may use it meanwhile."""
     from .postgres_database import PostgresDatabase
     from .postgres_job_store import PostgresJobStore
     from .postgres_library_store import PostgresLibraryStore
@@ -62,7 +71,7 @@ async def _open_postgres_stores(url: str, wait_s: float, folder: Path) -> AsyncI
 
     try:
         make_folder(folder)
-        lock = lock_folder(folder)  # the files of results are there
+        lock = lock_folder(folder, shared=not alone)  # the files of results are there
     except (OSError, sqlite3.Error) as error:
         raise StorageError(f"The folder {folder} cannot be used: {error}.") from error
     with closing(lock):
@@ -73,7 +82,14 @@ async def _open_postgres_stores(url: str, wait_s: float, folder: Path) -> AsyncI
                 hint="Copy its jobs and results there: comfy-ui db import. Or choose another"
                 " folder with --data-dir.",
             )
-        database = PostgresDatabase(url, exclusive=True, wait_s=wait_s, name="stores")
+        database = PostgresDatabase(
+            url,
+            exclusive=alone,
+            one_of_many=not alone,
+            connections=_CONNECTIONS,
+            wait_s=wait_s,
+            name="stores",
+        )
         await database.open()
         try:
             files = FolderFileStore(folder)

@@ -46,7 +46,8 @@ class PostgresDatabase:
 
     ``url``: a ``postgresql://`` address, with its password. ``exclusive``: no other app may use
     the database. The app then has one connection, whose session holds a lock, so that no
-    transaction of it can run after another app has got the lock. ``wait_s``: how long a call waits
+    transaction of it can run after another app has got the lock. ``one_of_many``: the app has its
+    place among others that are so, and keeps exclusive ones out. ``wait_s``: how long a call waits
     for a connection, for instance while the server restarts. ``name``: of the pool, in the metrics.
     """
 
@@ -54,13 +55,15 @@ class PostgresDatabase:
         self,
         url: str,
         *,
-        exclusive: bool,
+        exclusive: bool = False,
+        one_of_many: bool = False,
         connections: int = 8,
         wait_s: float = 10.0,
         name: str = "comfy-ui",
     ) -> None:
         self.url = url
         self._exclusive = exclusive
+        self._one_of_many = one_of_many
         self._wait_s = wait_s
         self._refusal: StorageError | None = None
         self._pool = AsyncConnectionPool(
@@ -187,17 +190,19 @@ class PostgresDatabase:
             await connection.execute("SET tcp_keepalives_idle = 10")
             await connection.execute("SET tcp_keepalives_interval = 5")
             await connection.execute("SET tcp_keepalives_count = 3")
-            if self._exclusive:
+            if self._exclusive or self._one_of_many:
+                shared = "" if self._exclusive else "_shared"
                 # Another app may just be ending.
                 lock_wait_ms = int(self._wait_s / 5 * 1000)
                 await connection.execute(f"SET lock_timeout = {lock_wait_ms}")
-                await connection.execute("SELECT pg_advisory_lock(%s)", (_ONE_APP,))
+                await connection.execute(f"SELECT pg_advisory_lock{shared}(%s)", (_ONE_APP,))
                 await connection.execute("SET lock_timeout = 0")
             await connection.commit()
         except psycopg.errors.LockNotAvailable as error:
             self._refusal = StorageError(
                 "Another comfy-ui is using the database.",
-                hint="Stop it first. Several apps on one database are not supported yet.",
+                hint="Stop it first. Several apps can share a database if all of them have"
+                " COMFY_UI_WORKERS=external.",
             )
             raise self._refusal from error
         except StorageError as error:

@@ -278,13 +278,15 @@ class PostgresJobStore:
 
     async def finish_grid(self, grid: Grid, sheet: tuple[Job, StoredFile] | None) -> None:
         async def write(cursor: Cursor) -> None:
-            if sheet is not None:
+            await cursor.execute(
+                "UPDATE grids SET done = true WHERE id = %s AND NOT done", (grid.id,)
+            )
+            if sheet is not None and cursor.rowcount:
                 job, file = sheet
                 await lock_items(cursor, job.user_id)
                 await cursor.execute(_INSERT_JOB, jobs_table.new_values(job))
                 await cursor.execute(_UPDATE_JOB, _update_values(job))
                 await insert_newest(cursor, job, [file])
-            await cursor.execute("UPDATE grids SET done = true WHERE id = %s", (grid.id,))
 
         await self._database.run(write)
 

@@ -55,6 +55,13 @@ class PostgresWebhookStore:
         )
         return [WebhookDelivery(**row) for row in rows]
 
+    async def claim(self, delivery: WebhookDelivery, until: float) -> bool:
+        changed = await self._database.execute(
+            "UPDATE webhook_deliveries SET next_at = %s WHERE id = %s AND next_at = %s",
+            (until, delivery.id, delivery.next_at),
+        )
+        return changed > 0
+
     async def recent(self, user_id: str, limit: int) -> list[WebhookDelivery]:
         rows = await self._database.fetch(
             "SELECT * FROM webhook_deliveries WHERE user_id = %s ORDER BY id DESC LIMIT %s",

@@ -131,11 +131,12 @@ class Database:
         self._connection = self._lock = None
 
 
-def lock_folder(folder: Path) -> sqlite3.Connection:
+def lock_folder(folder: Path, *, shared: bool = False) -> sqlite3.Connection:
     """Return an open lock on a data folder, which the operating system drops with the process.
 
-    Two processes on one folder would run every job twice. SQLite's file locks behave the same on
-    all systems, unlike fcntl and msvcrt.
+    Two processes on one folder would run every job twice, unless they leave that to others: these
+    may have ``shared`` locks at the same time. SQLite's file locks behave the same on all systems,
+    unlike fcntl and msvcrt.
 
     Raises:
         StorageError: another process has the lock.
@@ -145,7 +146,8 @@ def lock_folder(folder: Path) -> sqlite3.Connection:
     lock = sqlite3.connect(path, isolation_level=None, timeout=0)
     try:
         lock.execute("PRAGMA journal_mode = DELETE")
-        lock.execute("BEGIN EXCLUSIVE")
+        lock.execute("BEGIN" if shared else "BEGIN EXCLUSIVE")
+        lock.execute("SELECT * FROM sqlite_master")  # only a read takes the lock of a plain BEGIN
     except sqlite3.Error as error:
         lock.close()
         if error.sqlite_errorcode != sqlite3.SQLITE_BUSY:

@@ -139,7 +139,10 @@ class JobStore(Protocol):
         """Return the job of each cell and its first result."""
 
     async def finish_grid(self, grid: Grid, sheet: tuple[Job, StoredFile] | None) -> None:
-        """Mark a grid as done and store its contact sheet, if there is one."""
+        """Mark a grid as done and store its contact sheet, if there is one.
+
+        Does nothing if the grid is done already: another app may have drawn the sheet, too.
+        """
 
     # Groups: the jobs of a grid
 

@@ -181,12 +181,11 @@ class SqliteJobStore:
 
     async def finish_grid(self, grid: Grid, sheet: tuple[Job, StoredFile] | None) -> None:
         def write(connection: sqlite3.Connection) -> None:
-            if sheet is not None:
+            if grids_table.set_done(connection, grid.id) and sheet is not None:
                 job, file = sheet
                 jobs_table.insert(connection, job)
                 jobs_table.update(connection, job)
                 items_table.insert(connection, job, [file], now=job.finished_at or job.created_at)
-            grids_table.set_done(connection, grid.id)
 
         await self._database.run(write)
 

@@ -28,6 +28,9 @@ class SqliteWebhookStore:
     async def due(self, now: float, limit: int) -> list[WebhookDelivery]:
         return await self._database.run(webhooks_table.due, now, limit)
 
+    async def claim(self, delivery: WebhookDelivery, until: float) -> bool:
+        return await self._database.run(webhooks_table.claim, delivery, until)
+
     async def recent(self, user_id: str, limit: int) -> list[WebhookDelivery]:
         return await self._database.run(webhooks_table.recent, user_id, limit)
 

@@ -30,6 +30,13 @@ class WebhookStore(Protocol):
     async def due(self, now: float, limit: int) -> list[WebhookDelivery]:
         """Return the deliveries whose next attempt is due, the one that waited longest first."""
 
+    async def claim(self, delivery: WebhookDelivery, until: float) -> bool:
+        """Put off the next attempt of a due delivery, so that no other app makes this one.
+
+        If the attempt is not saved, for instance because the app has ended, it is due again then.
+        Returns False if another app has claimed it.
+        """
+
     async def recent(self, user_id: str, limit: int) -> list[WebhookDelivery]:
         """Return the user's deliveries, the newest first."""
 

@@ -16,7 +16,7 @@ from typing import Any, Final
 from fastapi.exceptions import RequestValidationError
 from starlette.middleware import Middleware
 
-from .. import logging
+from .. import __version__, logging
 from ..errors import ComfyHeadlessError, ValidationError
 from ..library.upload_decoding import decode_picture
 from ..resources import assets_dir
@@ -94,6 +94,9 @@ def launch(settings: Settings, *, block: bool = True) -> Any:
     services.connection.start_engine()
     page = Page(PageContext.create(services, access, share), hub_login=provider is not None)
     blocks = page.build()
+    if documents.shared:
+        # The page asks the app that it has come to whether it is the one it was loaded from.
+        blocks.app_id = int(access.sign(f"app {__version__}")[:12], 16)
     slots = RequestSlots()
     status = AppStatus(services, slots)
     routes = [

@@ -12,7 +12,12 @@ from typing import Any, Final
 
 from ..client import ComfyWSClient
 from ..client.transport.environment import partner_key_for, token_for
-from ..errors import AuthenticationError, ComfyHeadlessError, ComfyUIOfflineError
+from ..errors import (
+    AuthenticationError,
+    ComfyHeadlessError,
+    ComfyUIOfflineError,
+    ValidationError,
+)
 from ..jobs.job_service import JobService, open_jobs
 from ..jobs.workers.server import Server
 from ..library.saved_workflows import SavedWorkflows
@@ -189,10 +194,16 @@ class ServerConnection:
         ``token`` is sent to each of them, and kept in memory only.
 
         Raises:
+            ValidationError: external workers run the jobs, so no server is chosen here.
             InvalidAddressError: ``text`` holds something other than addresses.
             ComfyUIConnectionError: no server answers. In the shared modes a single server that
                 does not answer is enough, and the reason appears only in the log.
         """
+        if self._settings.workers == "external":  # other apps would keep the servers they have
+            raise ValidationError(
+                "Workers run the jobs, each on its own ComfyUI.",
+                hint="Start a worker beside another ComfyUI: comfy-ui worker --server ADDRESS.",
+            )
         async with self._reconnecting:
             choice = typed(text, token)
             if choice.token:

@@ -131,14 +131,22 @@ def free_port() -> int:
 
 @contextmanager
 def running_app(data_dir: Path, **environment: str) -> Iterator[str]:
-    """Run ``app.py`` in a process of its own and yield its address.
+    """Run ``app.py`` in a process of its own and yield its address."""
+    with app_process(data_dir, data_dir.with_suffix(".log"), **environment) as (url, _):
+        yield url
+
+
+@contextmanager
+def app_process(
+    data_dir: Path, log: Path, **environment: str
+) -> Iterator[tuple[str, ForkServerProcess]]:
+    """Run ``app.py`` in a process of its own and yield its address and the process.
 
     The process is a fork of one that has imported Gradio, which costs ten seconds of CPU each time.
     ``tests/web/test_space.py`` and ``tests/cli`` start Python itself.
     """
     port = free_port()
     inherited = {k: v for k, v in os.environ.items() if not k.startswith(("COMFY", "GRADIO"))}
-    log = data_dir.with_suffix(".log")
     environment = {
         **inherited,
         "COMFY_UI_PORT": str(port),
@@ -150,7 +158,7 @@ def running_app(data_dir: Path, **environment: str) -> Iterator[str]:
     process = _preloaded().Process(target=_run_app, args=(environment, log), daemon=True)
     process.start()
     try:
-        yield _ready(f"http://127.0.0.1:{port}", process, log)
+        yield _ready(f"http://127.0.0.1:{port}", process, log), process
     finally:
         process.terminate()
         process.join(20)

@@ -63,6 +63,28 @@ async def test_app_on_postgres_refuses_a_folder_in_use_or_with_another_database(
         assert "comfy-ui db import" in str(caught.value.hint)
 
 
+async def test_apps_with_external_workers_share_a_folder_and_a_database_with_each_other_only(
+    tmp_path: Path,
+) -> None:
+    async with new_database() as url:
+        alone = choose_stores(load_settings(database=url), wait_s=0.5)
+        shared = choose_stores(load_settings(database=url, workers="external"), wait_s=0.5)
+        async with shared(tmp_path) as one, shared(tmp_path) as other:
+            job = await one.jobs.add(a_job())
+            assert await other.jobs.get(job.id, job.user_id) == job
+            for folder, message in ((tmp_path, "the folder"), (tmp_path / "x", "the database")):
+                with pytest.raises(StorageError, match=f"using {message}"):
+                    async with alone(folder):
+                        pass
+        async with alone(tmp_path):
+            with pytest.raises(StorageError, match="using the folder"):
+                async with shared(tmp_path):
+                    pass
+            with pytest.raises(StorageError, match="using the database"):
+                async with shared(tmp_path / "x"):
+                    pass
+
+
 async def test_import_sqlite_copies_every_row_and_refuses_to_do_so_twice(tmp_path: Path) -> None:
     sqlite = choose_stores(load_settings())
     async with sqlite(tmp_path) as (jobs, library, webhooks, _):

@@ -205,7 +205,7 @@ class MemoryJobStore:
         ]
 
     async def finish_grid(self, grid: Grid, sheet: tuple[Job, StoredFile] | None) -> None:
-        if sheet is not None:
+        if sheet is not None and grid.id not in self._done:
             job, file = sheet
             self._jobs[job.id] = job
             self._add_item(job, file)

@@ -256,6 +256,8 @@ async def test_grid_is_unfinished_until_its_sheet_is_stored(store: JobStore) -> 
     stored = await store.get_with_items("sheet", "ann")
     assert stored is not None
     assert [i.filename for i in stored[1]] == ["sheet.png"]
+    await store.finish_grid(grid, (ended(a_job(id="another")), file("another")))
+    assert await store.get("another", "ann") is None
 
 
 async def test_delete_grid_removes_grid(store: JobStore) -> None:

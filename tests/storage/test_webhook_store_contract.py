@@ -126,3 +126,14 @@ async def test_save_forgets_the_oldest_ended_deliveries(
     kept = [delivery.id for delivery in await webhooks.recent("ann", 9)]
     assert kept == [open_one.id, done[2].id, done[1].id]
     assert len(await webhooks.recent("bob", 9)) == 1
+
+
+async def test_due_delivery_can_be_claimed_once_and_is_due_again_later(stores: Stores) -> None:
+    webhooks, _ = stores
+    await webhooks.add_test("ann", HOOK, 1.5)
+    (delivery,) = await webhooks.due(2.0, 9)
+    assert await webhooks.claim(delivery, 62.25)
+    assert not await webhooks.claim(delivery, 70.0)
+    assert await webhooks.due(62.0, 9) == []
+    (again,) = await webhooks.due(63.0, 9)
+    assert again == replace(delivery, next_at=62.25)

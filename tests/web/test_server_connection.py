@@ -18,6 +18,7 @@ from comfy_ui.errors import (
     ComfyUIConnectionError,
     ComfyUIOfflineError,
     StorageError,
+    ValidationError,
 )
 from comfy_ui.jobs.workers import server as server_module
 from comfy_ui.library.saved_workflows import SavedWorkflows
@@ -42,6 +43,12 @@ async def connection(tmp_path: Path) -> AsyncIterator[ServerConnection]:
     yield new
     await new.aclose()
     new.stop_engine()
+
+
+async def test_reconnect_with_external_workers_is_refused(tmp_path: Path) -> None:
+    settings = Settings(data_dir=tmp_path, workers="external", demo=True)
+    with pytest.raises(ValidationError, match="Workers run the jobs"):
+        await connection_to(settings, ServerChoice("embedded")).reconnect("http://127.0.0.1:8188")
 
 
 async def test_reconnect_failed_open_restores_the_previous_server(

@@ -112,6 +112,17 @@ async def test_webhook_of_a_job_and_its_user_at_one_address_is_called_once(tmp_p
         assert len(await SqliteWebhookStore(database).recent("ann", 9)) == 1
 
 
+async def test_webhook_senders_of_two_apps_send_a_message_once(tmp_path: Path) -> None:
+    async with opened(tmp_path) as database:
+        one, other = Receiver(database), Receiver(database)
+        await end(database, a_job("ann", webhook=HOOK))
+        await one.sender.start_due()
+        await other.sender.start_due()
+        await one.sender.finish()
+        await other.sender.finish()
+        assert len(one.messages) + len(other.messages) == 1
+
+
 async def test_webhook_sender_signs_as_standard_webhooks_verify(tmp_path: Path) -> None:
     job = a_job("ann", webhook=HOOK)
     async with opened(tmp_path) as database:

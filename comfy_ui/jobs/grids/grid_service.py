@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import re
 import time
 import uuid
@@ -13,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from ...errors import ComfyHeadlessError, WorkLimitError
+from ...errors import ComfyHeadlessError, StorageError, WorkLimitError
 from ...library.result_files import ResultFiles
 from ...protocol.outputs import OutputFile
 from ...storage.job_store import JobStore
@@ -28,28 +29,47 @@ __all__ = ["GridService"]
 
 logger = logging.getLogger(__name__)
 _DRAWING: Final = Limits(cpu_s=60, wall_s=90.0)
+_LOOK_EVERY_S: Final = 5.0
+_QUEUED_WITHIN_S: Final = 30.0
+_LEFT_TO_ITS_APP_S: Final = 20.0  # longer than most sheets take
 
 
 class GridService:
-    """Queues grids and stores their contact sheets, with one waiting task per unfinished grid."""
+    """Queues grids and stores their contact sheets, with one waiting task per unfinished grid.
+
+    ``shared``: other apps have grids in the store, too. Each app knows all of them, and draws the
+    sheets of others only if those have not done so, for instance because they have ended. If two
+    draw a sheet at the same time, the store keeps the first.
+    """
 
     def __init__(
-        self, *, store: JobStore, queue: JobQueue, files: ResultFiles, file_thread: SingleThread
+        self,
+        *,
+        store: JobStore,
+        queue: JobQueue,
+        files: ResultFiles,
+        file_thread: SingleThread,
+        shared: bool = False,
     ) -> None:
         self._store = store
         self._queue = queue
         self._files = files
         self._file_thread = file_thread
+        self._shared = shared
         self._unfinished: dict[str, tuple[Grid, asyncio.Task[None]]] = {}
+        self._looking: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
         """Resume the grids that the last process left. The queue has to be open."""
-        for grid in await self._store.unfinished_grids():
-            self._start(grid)
+        await self._start_others()
+        if self._shared:
+            self._looking = asyncio.create_task(self._look(), name="grids of other apps")
 
     async def aclose(self) -> None:
         """Stop waiting; the next :meth:`open` resumes unfinished grids."""
         tasks = [task for _, task in self._unfinished.values()]
+        if self._looking is not None:
+            tasks.append(self._looking)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -90,7 +110,7 @@ class GridService:
                 await self._queue.cancel(job_id, grid.user_id)
             await self._store.delete_grid(grid.id)
             raise
-        self._start(grid)
+        self._start(grid, own=True)
         return grid
 
     async def wait_for_sheets(self, user_id: str) -> None:
@@ -109,17 +129,39 @@ class GridService:
         cells = (grid.cell(job_id) for grid, _ in self._unfinished.values())
         return next((cell for cell in cells if cell), None)
 
-    def _start(self, grid: Grid) -> None:
-        task = asyncio.create_task(self._complete(grid), name="contact sheet")
+    async def _look(self) -> None:
+        """Start waiting for the new grids of other apps, until cancelled."""
+        while True:
+            await asyncio.sleep(_LOOK_EVERY_S)
+            try:
+                await self._start_others()
+            except StorageError as error:
+                logger.info("Unfinished grids cannot be read: %s", error)
+
+    async def _start_others(self) -> None:
+        # The jobs of a new grid may still be being queued by its app.
+        before = time.time() - _QUEUED_WITHIN_S if self._shared else math.inf
+        for grid in await self._store.unfinished_grids():
+            if grid.id not in self._unfinished and grid.created_at < before:
+                self._start(grid, own=not self._shared)
+
+    def _start(self, grid: Grid, *, own: bool) -> None:
+        if grid.id in self._unfinished:  # found in the store while its jobs were queued here
+            self._unfinished.pop(grid.id)[1].cancel()
+        task = asyncio.create_task(self._complete(grid, own=own), name="contact sheet")
         self._unfinished[grid.id] = (grid, task)
 
-    async def _complete(self, grid: Grid) -> None:
+    async def _complete(self, grid: Grid, *, own: bool) -> None:
         """Wait for the jobs of a grid, then store its contact sheet."""
         try:
             for job_id in grid.jobs:
                 async with aclosing(self._queue.follow(job_id, grid.user_id)) as snapshots:
                     async for _ in snapshots:
                         pass
+            if not own:
+                await asyncio.sleep(_LEFT_TO_ITS_APP_S)
+                if all(other.id != grid.id for other in await self._store.unfinished_grids()):
+                    return
             await self._store_sheet(grid)
         except WorkLimitError as error:
             logger.warning("The contact sheet of a grid was not drawn: %s", error)
@@ -130,7 +172,8 @@ class GridService:
             logger.exception("The contact sheet of a grid could not be drawn")
             await self._store.finish_grid(grid, None)
         finally:
-            self._unfinished.pop(grid.id, None)
+            if self._unfinished.get(grid.id, (grid, None))[1] is asyncio.current_task():
+                del self._unfinished[grid.id]
 
     async def _store_sheet(self, grid: Grid) -> None:
         cells = await self._store.grid_cells(grid)

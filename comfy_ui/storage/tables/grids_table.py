@@ -75,8 +75,10 @@ def unfinished(connection: sqlite3.Connection) -> list[Grid]:
     return [grid_of(row) for row in rows]
 
 
-def set_done(connection: sqlite3.Connection, grid_id: str) -> None:
-    connection.execute("UPDATE grids SET done = 1 WHERE id = ?", (grid_id,))
+def set_done(connection: sqlite3.Connection, grid_id: str) -> bool:
+    """Mark a grid as done; False if it is done already."""
+    changed = connection.execute("UPDATE grids SET done = 1 WHERE id = ? AND NOT done", (grid_id,))
+    return changed.rowcount > 0
 
 
 def paused(connection: sqlite3.Connection) -> frozenset[str]:

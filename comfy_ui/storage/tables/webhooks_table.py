@@ -96,6 +96,15 @@ def due(connection: sqlite3.Connection, now: float, limit: int) -> list[WebhookD
     return [_delivery(row) for row in rows]
 
 
+def claim(connection: sqlite3.Connection, delivery: WebhookDelivery, until: float) -> bool:
+    """Put off the next attempt of a delivery; False if that has changed since it was read."""
+    changed = connection.execute(
+        "UPDATE webhook_deliveries SET next_at = ? WHERE id = ? AND next_at = ?",
+        (until, delivery.id, delivery.next_at),
+    )
+    return changed.rowcount > 0
+
+
 def recent(connection: sqlite3.Connection, user_id: str, limit: int) -> list[WebhookDelivery]:
     """Return the user's deliveries, the newest first."""
     rows = connection.execute(

@@ -1,7 +1,8 @@
 """The task that sends the deliveries of webhooks, each until its receiver accepts it.
 
 Deliveries are stored in the transaction that ends a job, and leave the queue only when an attempt
-has been stored: a message may come twice after a crash, with the same ``webhook-id``.
+has been stored: a message may come twice after a crash, with the same ``webhook-id``. Of several
+apps on one database, one claims each attempt.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ JobReport = Callable[[str, str, str], Awaitable[Mapping[str, Any]]]
 
 _LOOK_EVERY_S: Final = 1.0
 _AFTER_ERROR_S: Final = 10.0
+_ATTEMPT_S: Final = 60.0  # more than an attempt takes; afterwards another app makes it
 _MAX_SENDING: Final = 8
 _MAX_OF_USER: Final = 2
 _LOOKED_AT: Final = 100
@@ -89,6 +91,8 @@ class WebhookSender:
         for delivery in await self._store().due(self._now(), _LOOKED_AT):
             user_id = delivery.user_id
             if delivery.id in self._sending or self._users[user_id] >= _MAX_OF_USER:
+                continue
+            if not await self._store().claim(delivery, self._now() + _ATTEMPT_S):
                 continue
             self._users[user_id] += 1
             task = asyncio.create_task(self._send(delivery), name="send a webhook")
