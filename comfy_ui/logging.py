@@ -127,6 +127,15 @@ def hide_secret(secret: str) -> None:
             handler.formatter.hide([secret])
 
 
+def set_level(level: str) -> None:
+    """Change the level of the log on stderr after :func:`configure`."""
+    logger = logging.getLogger("comfy_ui")
+    for handler in logger.handlers:
+        if isinstance(handler.formatter, _Formatter) and not isinstance(handler, _RecentLog):
+            handler.setLevel(level.upper())
+            logger.setLevel(min(logging.INFO, handler.level))
+
+
 def configure(level: str, *, as_json: bool = False, secrets: Iterable[str] = ()) -> None:
     """Log to stderr at ``level`` (debug, info, warning, error).
 

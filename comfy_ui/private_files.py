@@ -34,6 +34,7 @@ DOCUMENTS: Final = (
     "invitations.json",
     "remembered_logins.json",
     "secret.key",
+    "settings.json",
     "storage_limits.json",
 )
 """The names of all documents: files below the data folder, if there is no other database."""

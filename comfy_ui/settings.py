@@ -9,8 +9,9 @@ from __future__ import annotations
 import os
 import re
 import sys
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import (
     AliasChoices,
@@ -247,6 +248,13 @@ class Settings(BaseSettings):
         description="Record whole workflows, including prompts, in OpenTelemetry spans.",
     )
 
+    def change(self, values: Mapping[str, Any]) -> None:
+        """Change settings of :data:`CHANGEABLE` in place, for all parts that share this object.
+
+        The values must be valid.
+        """
+        self.__dict__.update({name: values[name] for name in CHANGEABLE if name in values})
+
     @field_validator("root_path")
     @classmethod
     def _normalize_root_path(cls, value: str) -> str:
@@ -300,6 +308,37 @@ class Settings(BaseSettings):
     def allowed_origins(self) -> tuple[str, ...]:
         """The origins in ``cors_origins``, as browsers send them."""
         return tuple(o.rstrip("/").lower() for o in split_addresses(self.cors_origins))
+
+
+CHANGEABLE: Final = (
+    "paid_runs",
+    "storage_gb",
+    "timeout_s",
+    "verify_tls",
+    "comfyui_token",
+    "api_key_comfy_org",
+    "openai_base_url",
+    "openai_api_key",
+    "llm_model",
+    "llm_shares_gpu",
+    "cors_origins",
+    "webhook_hosts",
+    "download_hosts",
+    "hf_token",
+    "log_level",
+    "trace_prompts",
+)
+"""The settings that admins can change on the page while the app runs. Others need a restart."""
+
+
+def variable_of(name: str) -> str:
+    """Return the environment variable of a setting.
+
+    >>> variable_of("port"), variable_of("hf_token")
+    ('COMFY_UI_PORT', 'HF_TOKEN')
+    """
+    alias = Settings.model_fields[name].validation_alias
+    return str(alias.choices[-1]) if isinstance(alias, AliasChoices) else f"COMFY_UI_{name.upper()}"
 
 
 def root_path_problem(path: str) -> str | None:

@@ -12,12 +12,11 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from pydantic import AliasChoices
 from pydantic.fields import FieldInfo
 
 from comfy_ui import errors
 from comfy_ui.errors import ComfyHeadlessError
-from comfy_ui.settings import Settings
+from comfy_ui.settings import CHANGEABLE, Settings, variable_of
 from comfy_ui.web.auth.access import TABLE, AccessMode
 from comfy_ui.web.http.request_budgets import BUDGETS, DEFAULT, RequestBudget
 
@@ -43,11 +42,6 @@ def execute(code: str, folder: Path) -> str:
     )
     assert process.returncode == 0, process.stderr
     return process.stdout
-
-
-def _variable(name: str, field: FieldInfo) -> str:
-    alias = field.validation_alias
-    return str(alias.choices[-1]) if isinstance(alias, AliasChoices) else f"COMFY_UI_{name.upper()}"
 
 
 def _default(name: str, field: FieldInfo) -> str:
@@ -78,6 +72,7 @@ PERMISSIONS = {
     "invite and remove users, change their roles and storage, revoke their API keys": [
         "manage_users"
     ],
+    "change settings of the running app": ["change_settings"],
 }
 
 
@@ -123,11 +118,13 @@ def _budget_row(budget: RequestBudget) -> str:
 
 def settings_table() -> str:
     """All settings, from the model itself."""
+    head = "| variable | default | what it does | on the page |"
     rows = [
-        f"| `{_variable(name, field)}` | {_default(name, field)} | {field.description} |"
+        f"| `{variable_of(name)}` | {_default(name, field)} | {field.description}"
+        f" | {'yes' if name in CHANGEABLE else ''} |"
         for name, field in Settings.model_fields.items()
     ]
-    return "\n".join(["| variable | default | what it does |", "|---|---|---|", *rows]) + "\n"
+    return "\n".join([head, "|---|---|---|---|", *rows]) + "\n"
 
 
 def error_table() -> str:

@@ -11,12 +11,17 @@
       place.innerHTML = answer.html;
       place.hidden = !answer.html;
       window.comfy.translate(place);
-      const code = $("[data-invitation]", place);
+      const users = $(".users", place);
+      for (const other of $$("[data-users]")) {
+        other.replaceChildren(...(users ? [users] : []));
+        other.hidden = !users;
+      }
+      const code = users && $("[data-invitation]", users);
       if (!code) continue;
       // Behind "#", which browsers keep to themselves: the code reaches no log of a server.
       const page = code.dataset.link || `${location.origin}${location.pathname}`;
       code.textContent = `${page}#invitation=${code.dataset.invitation}`;
-      $("[data-copy]", place).dataset.copy = code.textContent;
+      $("[data-copy]", users).dataset.copy = code.textContent;
     }
   }
   async function show() {

@@ -92,7 +92,7 @@ class DownloadQueue:
         now: Callable[[], float] = time.monotonic,
         pause_s: float = 1.0,
     ) -> None:
-        self._sources = sources
+        self.sources = sources
         self._arrived = arrived
         self._now = now
         self._pause_s = pause_s
@@ -120,7 +120,7 @@ class DownloadQueue:
         downloads = []
         for model in models:
             path = folders.place(model)
-            self._sources.check(model.url or "")
+            self.sources.check(model.url or "")
             downloads.append(
                 ModelDownload(
                     model, path, received_bytes=part_bytes(path), total_bytes=model.size_bytes
@@ -208,7 +208,7 @@ class DownloadQueue:
             download_model(
                 download.model.url or "",
                 download.path,
-                sources=self._sources,
+                sources=self.sources,
                 sha256=download.model.sha256,
                 size_bytes=download.model.size_bytes,
                 on_progress=on_progress,

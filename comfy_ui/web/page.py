@@ -112,7 +112,7 @@ class Page:
             lambda: services.jobs.webhooks,
             self._endpoints.report,
             partial(secret_of, access),
-            private_hosts=split_addresses(services.settings.webhook_hosts),
+            private_hosts=lambda: split_addresses(services.settings.webhook_hosts),
         )
 
     def routes(self) -> list[BaseRoute]:

@@ -25,6 +25,8 @@ from ..settings import Settings
 from ..worker_processes import WORKERS
 from ..workflow.presets.preset_store import list_presets
 from . import process_memory
+from .admin.changed_settings import ChangedSettings
+from .admin.setting_effects import SettingEffects
 from .auth import oauth
 from .auth.access import Access, AccessMode, IdentityMiddleware, load_secret, mode_of
 from .auth.api_keys import ApiKeys
@@ -76,6 +78,7 @@ def launch(settings: Settings, *, block: bool = True) -> Any:
     provider = provider_of(os.environ) if mode is AccessMode.SPACE and not accounts else None
     owners = hub_admins(settings, os.environ) if provider else ()
     keys = ApiKeys(documents)
+    changed = ChangedSettings(settings, documents)
     access = Access(
         mode,
         load_secret(documents),
@@ -89,7 +92,7 @@ def launch(settings: Settings, *, block: bool = True) -> Any:
     if settings.share and mode is AccessMode.SHARED:
         here = "127.0.0.1" if settings.host in {"0.0.0.0", "::"} else settings.host  # noqa: S104
         share = ShareLink(gradio_tunnel(here, port), probe(word), say=_say)
-    services = Services.create(settings, choose(settings), documents)
+    services = Services.create(settings, choose(settings), documents, changed)
     list_presets()  # takes a second the first time; read again in life(), where time is short
     services.connection.start_engine()
     page = Page(PageContext.create(services, access, share), hub_login=provider is not None)
@@ -120,8 +123,9 @@ def launch(settings: Settings, *, block: bool = True) -> Any:
     async def life(app: Any) -> AsyncIterator[None]:
         # Outside of Gradio's layers, which it adds around those in app_kwargs.
         app.middleware_stack = SameSiteMiddleware(FileCache(app.middleware_stack), mode)
-        if settings.allowed_origins:
-            app.middleware_stack = CorsMiddleware(app.middleware_stack, settings.allowed_origins)
+        app.middleware_stack = CorsMiddleware(
+            app.middleware_stack, lambda: settings.allowed_origins
+        )
         app.middleware_stack = ReverseProxyMiddleware(
             app.middleware_stack,
             trusted=trusted_proxies(settings, mode, os.environ),
@@ -137,6 +141,10 @@ def launch(settings: Settings, *, block: bool = True) -> Any:
         work = [
             asyncio.create_task(process_memory.forget_ended(blocks), name="ended sessions"),
             asyncio.create_task(keys.keep_uses(), name="uses of API keys"),
+            asyncio.create_task(
+                changed.keep_current(SettingEffects(services, access).apply),
+                name="settings of other processes",
+            ),
         ]
         if share:
             work.append(asyncio.create_task(share.run(), name="public link"))

@@ -237,6 +237,20 @@ class ServerConnection:
                 self._ready.set()
             await asyncio.to_thread(self.stop_engine)
 
+    @uncancellable
+    async def reopen(self) -> None:
+        """Connect to the same servers again, with the current settings. Jobs continue there.
+
+        Raises:
+            StorageError: the data folder cannot be used.
+        """
+        async with self._reconnecting:
+            self._ready.clear()
+            try:
+                await self._switch(self.choice)
+            finally:
+                self._ready.set()
+
     async def _switch(self, choice: ServerChoice) -> None:
         previous, self.choice = self.choice, choice
         self._online_until = 0.0

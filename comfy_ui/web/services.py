@@ -16,6 +16,7 @@ from ..models.model_facts_reader import ModelFactsReader
 from ..private_files import Documents, FileDocuments
 from ..settings import Settings
 from ..worker_processes import LIBRARY_WORKERS, WORKERS
+from .admin.changed_settings import ChangedSettings
 from .open_workflows import OpenWorkflows
 from .preset_catalog import PresetCatalog
 from .server_choice import ServerChoice
@@ -42,14 +43,20 @@ class Services:
     """The setup of a managed ComfyUI."""
     documents: Documents
     """Logins, keys and limits."""
+    changed_settings: ChangedSettings
 
     @classmethod
     def create(
-        cls, settings: Settings, choice: ServerChoice, documents: Documents | None = None
+        cls,
+        settings: Settings,
+        choice: ServerChoice,
+        documents: Documents | None = None,
+        changed: ChangedSettings | None = None,
     ) -> Services:
         """Create the services for ``choice`` without connecting or starting anything.
 
-        ``documents``: by default those of the data folder.
+        ``documents``: by default those of the data folder. ``changed``: what admins have changed of
+        ``settings``, read already.
         """
         documents = documents or FileDocuments(settings.data_dir)
         saved_workflows = SavedWorkflows(settings.data_dir)
@@ -66,6 +73,7 @@ class Services:
             ),
             setup=SetupTask(manager, connection.use_managed),
             documents=documents,
+            changed_settings=changed or ChangedSettings(settings, documents),
         )
 
     @property

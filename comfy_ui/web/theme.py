@@ -60,6 +60,8 @@ _SCRIPTS = (
     "canvas.js",
     "account.js",
     "admin.js",
+    "settings_panel.js",
+    "status_sections.js",
     "model_downloads.js",
     "model_manager.js",
     "prompt_marks.js",

@@ -327,8 +327,32 @@ def test_status_tab_shows_server_presets_and_extras(page: Any, painter: Any) -> 
     assert "The app listens on port" in copied
 
 
+def test_settings_are_changed_on_the_page_with_errors_at_the_field(page: Any) -> None:
+    page.get_by_role("tab", name="Status").click()
+    page.click("[data-section=admin]")
+    page.click("[data-part=settings-1] summary")
+    form = page.locator("form[data-name=storage_gb]")
+    form.locator("[name=value]").press_sequentially("-1")
+    form.locator("button").click()
+    form.locator(".trouble:has-text('greater than 0')").wait_for()
+    assert form.locator("[aria-invalid=true]").count() == 1
+    form.locator("[name=value]").fill("2.5")
+    form.locator("button").click()
+    form.locator(".origin:has-text('Changed on this page')").wait_for()
+    page.click("[data-part=settings-history] summary")
+    assert "2.5" in page.inner_text("[data-part=settings-history]")
+    page.reload()
+    page.get_by_role("tab", name="Status").click()
+    page.click("[data-part=settings-1] summary")  # the section is kept
+    assert form.locator("[name=value]").input_value() == "2.5"
+    form.get_by_role("button", name="Use default").click()
+    form.locator(".origin").wait_for(state="detached")
+    assert form.locator("[name=value]").input_value() == ""
+
+
 def test_limits_of_an_api_key_are_changed_on_the_page(page: Any) -> None:
     page.get_by_role("tab", name="Status").click()
+    page.click("[data-section=account]")
     page.fill("#api-key-name :is(input, textarea)", "Open WebUI")
     page.click("#create-api-key")
     page.click(".api-key summary")

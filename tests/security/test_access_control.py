@@ -43,6 +43,7 @@ def test_access_table_covers_every_role_action_and_mode() -> None:
                 assert may(Role.ADMIN, action, mode)
     assert {a for a in TABLE if may(Role.ADMIN, a, AccessMode.LOCAL)} == set(TABLE)
     assert {
+        "change_settings",
         "free_memory",
         "get_models",
         "import_folder",

@@ -75,9 +75,12 @@ def test_connect_form_is_visible_for_admins_only(chromium: Any, url: str) -> Non
         for page in (anna, vera):
             page.get_by_role("tab", name="Status").click()
             page.wait_for_selector("#presets .panel")
-        anna.wait_for_selector("#connect", state="visible")
+        anna.click("[data-section=admin]")
         anna.wait_for_selector(".users [data-do=change-user][data-name=vera]")
-        assert vera.locator(".users").count() == 0
+        anna.wait_for_selector(".setting [name=value] >> nth=0", state="attached")
+        anna.click("[data-section=overview]")
+        anna.wait_for_selector("#connect", state="visible")
+        assert vera.locator(".users, .setting, [data-section=admin]").count() == 0
         assert vera.locator("#connect:visible, #address:visible").count() == 0
         for address, message in (
             ("http://169.254.169.254", "No ComfyUI answers at http://169.254.169.254."),
@@ -101,6 +104,7 @@ def test_invited_user_creates_a_login_changes_the_password_and_stays_logged_in(
 ) -> None:
     anna = open_page_as(chromium, url, "anna", browsers.WIDE)
     anna.get_by_role("tab", name="Status").click()
+    anna.click("[data-section=admin]")
     anna.click("[data-do=invite][data-role=user]")
     link = anna.inner_text("[data-invitation]")
     anna.context.close()
@@ -118,6 +122,7 @@ def test_invited_user_creates_a_login_changes_the_password_and_stays_logged_in(
     page.tap("form button:text-is('Create login')")
     page.wait_for_selector("#prompt textarea")
     page.get_by_role("tab", name="Status").tap()
+    page.tap("[data-section=account]")
     page.tap("[data-account] summary")
     page.fill("[data-form=password] [name=current]", "wanda's password")
     page.fill("[data-form=password] [name=password]", "another password")

@@ -71,7 +71,7 @@ class Receiver:
             lambda: self.store,
             self.report,
             lambda user_id, version: secret_of(ACCESS, user_id, version),
-            private_hosts=["n8n.lan"],
+            private_hosts=lambda: ["n8n.lan"],
             post=self.post,
             now=lambda: self.now,
         )

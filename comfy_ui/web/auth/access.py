@@ -67,6 +67,7 @@ Action = Literal[
     "spend",  # run partner nodes, which cost credits of a Comfy account
     "use_webhooks",  # have the ends of the user's own jobs told to an address
     "manage_users",  # invite and remove users, and change their roles
+    "change_settings",  # of the running app
 ]
 
 COOKIE: Final = "comfy_ui_browser"
@@ -138,6 +139,7 @@ TABLE: Final[Mapping[Action, Mapping[AccessMode, Role | None]]] = {
     "spend": _in_all_modes(Role.ADMIN),  # Access(users_spend=True): users, too
     "use_webhooks": _in_all_modes(Role.USER),
     "manage_users": _in_all_modes(Role.ADMIN),
+    "change_settings": _in_all_modes(Role.ADMIN),
 }
 """The lowest role that may do it; None: not permitted."""
 
@@ -242,7 +244,7 @@ class Access:
         self.accounts = accounts if accounts is not None else Accounts()
         self.keys = keys if keys is not None else ApiKeys()
         self.remembered = remembered
-        self._users_spend = users_spend
+        self.users_spend = users_spend
         self._secret = secret
         self._browsers = Signer(secret, salt="comfy-ui browser", digest_method=_DIGEST)
         self._old_files = URLSafeSerializer(
@@ -353,7 +355,7 @@ class Access:
         if key is not None and not key.may_spend:
             return False
         return may(
-            Role.ADMIN if self._users_spend and role >= Role.USER else role, action, self.mode
+            Role.ADMIN if self.users_spend and role >= Role.USER else role, action, self.mode
         )
 
     def user_id(self, request: Any) -> str:

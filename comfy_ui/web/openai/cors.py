@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, MutableMapping
+from collections.abc import Callable, Collection, MutableMapping
 from typing import Any, Final
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -24,12 +24,12 @@ class CorsMiddleware:
 
     Args:
         app: the wrapped app.
-        origins: the origins of those pages, in lower case.
+        origins: returns the origins of those pages, in lower case.
     """
 
-    def __init__(self, app: Any, origins: Collection[str]) -> None:
+    def __init__(self, app: Any, origins: Callable[[], Collection[str]]) -> None:
         self._app = app
-        self._origins = frozenset(origins)
+        self._origins = origins
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Any, send: Any) -> None:
         origin = self._allowed_origin(scope)
@@ -59,7 +59,7 @@ class CorsMiddleware:
         if scope["type"] != "http" or not scope["path"].startswith(API_PATH):
             return None
         origins = Headers(scope=scope).getlist("origin")
-        return origins[0] if len(origins) == 1 and origins[0].lower() in self._origins else None
+        return origins[0] if len(origins) == 1 and origins[0].lower() in self._origins() else None
 
 
 def _allowed_headers(headers: Headers) -> str:

@@ -23,7 +23,7 @@ from ..http.handlers import PRIVATE, Handler, asked, body, guarded
 from ..services import Services
 from ..share_link import ShareLink
 
-__all__ = ["INVITATION_PATH", "AccountPanel", "place_for_account"]
+__all__ = ["INVITATION_PATH", "AccountPanel", "place_for_account", "place_for_users"]
 
 INVITATION_PATH: Final = "/invitation"
 """Creates a login with an invitation; open to everyone."""
@@ -215,6 +215,11 @@ class AccountPanel:
 def place_for_account() -> Html:
     """Where the page's script shows the panel."""
     return render("account.html", "place")
+
+
+def place_for_users() -> Html:
+    """Where the page's script shows the part of the panel about other users."""
+    return render("account.html", "users_place")
 
 
 def _row(invitation: Invitation, now: float) -> dict[str, str]:

@@ -12,13 +12,14 @@ from starlette.routing import BaseRoute
 from ...errors import ComfyHeadlessError
 from ...features import list_available_features, list_missing_features
 from ...storage.records import JobError
+from ..admin.settings_panel import SettingsPanel, place_for_settings
 from ..auth.access import TABLE
 from ..components.html import Html, join
 from ..components.html_block import html_block
 from ..components.server_cards import servers_panel, share_panel
 from ..components.templates import error_notice, render
 from ..tab import PageContext, PageParts, Tab
-from .account_panel import AccountPanel, place_for_account
+from .account_panel import AccountPanel, place_for_account, place_for_users
 from .admin_panel import AdminPanel, place_for_admin
 from .api_keys_panel import ApiKeysPanel
 from .checkup import Checkup
@@ -42,6 +43,7 @@ class StatusTab(Tab):
         self._share = context.share
         self._account = AccountPanel(context.services, context.access, context.share)
         self._admin = AdminPanel(context.services, context.access)
+        self._settings = SettingsPanel(context.services, context.access)
         self._keys = ApiKeysPanel(context.access)
         self._webhook = WebhookPanel(context.services, context.access)
         self._downloads = ModelDownloads(context.services, context.access)
@@ -51,50 +53,63 @@ class StatusTab(Tab):
 
     def routes(self) -> list[BaseRoute]:
         """The routes of its panels; those of model downloads serve Workflows as well."""
-        panels = self._account, self._admin, self._downloads, self._models
+        panels = self._account, self._admin, self._settings, self._downloads, self._models
         return [route for panel in panels for route in panel.routes()]
 
     def build(self, parts: PageParts, /) -> None:
         """Create the components and connect them."""
         tab = parts.tab
         quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
-        with gr.Row(elem_id="status"):
-            with gr.Column():
-                server = html_block(elem_id="server", sends=["refresh", "free", "interrupt"])
-                notice = html_block(elem_id="status-notice")
-                link = html_block(elem_id="share")
-                with gr.Row(elem_id="reconnect", visible=self._access.allows("reconnect")) as other:
-                    address = gr.Textbox(
-                        label="Use another ComfyUI",
-                        placeholder="http://192.168.1.100:8188",
-                        elem_id="address",
-                        max_lines=1,
-                    )
-                    token = gr.Textbox(
-                        label="Token",
-                        placeholder="Only if it requires one",
-                        type="password",
-                        elem_id="token",
-                        max_lines=1,
-                        html_attributes=gr.InputHTMLAttributes(autocomplete="off"),
-                    )
-                    button = gr.Button("Connect", elem_id="connect")
-                self._engine.build(parts)
-                html_block(place_for_account(), elem_id="account")
-                html_block(place_for_admin(), elem_id="admin")
-                keys = self._keys.build(parts)
-                webhook = self._webhook.build(parts)
-                self._checkup.build(parts)
-                html_block(extras_panel(), elem_id="extras")
-            with gr.Column():
-                presets = html_block(elem_id="presets")
-                models = html_block(elem_id="model-manager")
+        with gr.Column(elem_id="status"):
+            sections = html_block(elem_id="status-sections")
+            notice = html_block(elem_id="status-notice")
+            with gr.Row(elem_id="status-overview"):
+                with gr.Column():
+                    server = html_block(elem_id="server", sends=["refresh", "free", "interrupt"])
+                    link = html_block(elem_id="share")
+                    with gr.Row(
+                        elem_id="reconnect", visible=self._access.allows("reconnect")
+                    ) as other:
+                        address = gr.Textbox(
+                            label="Use another ComfyUI",
+                            placeholder="http://192.168.1.100:8188",
+                            elem_id="address",
+                            max_lines=1,
+                        )
+                        token = gr.Textbox(
+                            label="Token",
+                            placeholder="Only if it requires one",
+                            type="password",
+                            elem_id="token",
+                            max_lines=1,
+                            html_attributes=gr.InputHTMLAttributes(autocomplete="off"),
+                        )
+                        button = gr.Button("Connect", elem_id="connect")
+                    self._engine.build(parts)
+                    self._checkup.build(parts)
+                    html_block(extras_panel(), elem_id="extras")
+                with gr.Column():
+                    presets = html_block(elem_id="presets")
+                    models = html_block(elem_id="model-manager")
+            with gr.Row(elem_id="status-account"):
+                with gr.Column():
+                    html_block(place_for_account(), elem_id="account")
+                    webhook = self._webhook.build(parts)
+                with gr.Column():
+                    keys = self._keys.build(parts)
+            with gr.Row(elem_id="status-admin"):
+                with gr.Column():
+                    html_block(place_for_users(), elem_id="users")
+                    html_block(place_for_admin(), elem_id="admin")
+                with gr.Column():
+                    html_block(place_for_settings(), elem_id="settings-of-app")
         sheet = [server, presets, link, webhook, keys]
         tab.select(self._draw, outputs=sheet, **quiet)
         server.refresh(self._draw, outputs=sheet, **quiet)
         server.interrupt(self._interrupt, outputs=[notice], **quiet)
         if TABLE["free_memory"][self._access.mode] is not None:
             server.free(self._free, outputs=[notice], **quiet)
+        parts.on_load.add(self._show_sections, sections)
         parts.on_load.add(self._show_to_admins, other)
         parts.on_load.add(self._show_models, models)
         gr.on(
@@ -103,6 +118,16 @@ class StatusTab(Tab):
             inputs=[address, token],
             outputs=[token, notice, *sheet],
             **quiet,
+        )
+
+    def _show_sections(self, request: Request) -> Html:
+        """The buttons of the tab's parts that the request's user may use."""
+        self._access.require("see", request)
+        return render(
+            "status_tab.html",
+            "sections",
+            has_account=self._access.identifies(request),
+            is_admin=self._access.allows("manage_users", request),
         )
 
     def _show_to_admins(self, request: Request) -> Any:

@@ -44,7 +44,7 @@ class WebhookSender:
         store: returns the store, which a reconnect replaces.
         report: describes a job.
         secret: returns the secret of a user by its version.
-        private_hosts: hosts that may have addresses in private networks.
+        private_hosts: returns the hosts that may have addresses in private networks.
         post: sends one request; it blocks.
         now: the time of day, in seconds since the epoch.
     """
@@ -55,14 +55,14 @@ class WebhookSender:
         report: JobReport,
         secret: Callable[[str, int], str],
         *,
-        private_hosts: Collection[str] = (),
+        private_hosts: Callable[[], Collection[str]] = tuple,
         post: Callable[..., PostAnswer] = post_to_web,
         now: Callable[[], float] = time.time,
     ) -> None:
         self._store = store
         self._report = report
         self._secret = secret
-        self._private_hosts = frozenset(host.lower() for host in private_hosts)
+        self._private_hosts = private_hosts
         self._post = post
         self._now = now
         self._sending: dict[int, asyncio.Task[None]] = {}
@@ -118,7 +118,8 @@ class WebhookSender:
         body = delivery.body or message_body(delivery.event, await self._data(delivery), at)
         version = (await store.webhook(delivery.user_id)).secret_version
         headers = message_headers(delivery, body, self._secret(delivery.user_id, version), at)
-        private = (urlsplit(delivery.url).hostname or "").lower() in self._private_hosts
+        hosts = {host.lower() for host in self._private_hosts()}
+        private = (urlsplit(delivery.url).hostname or "").lower() in hosts
         answer = await asyncio.to_thread(
             self._post, delivery.url, body.encode(), headers, private=private
         )

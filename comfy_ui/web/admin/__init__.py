@@ -1,0 +1,1 @@
+"""What admins set on the page: settings of the running app, and the servers."""
