@@ -112,8 +112,11 @@ class PostgresDatabase:
         pool_closed(self._pool.name)
         await self._pool.close()
 
-    async def run(self, call: Callable[[Cursor], Awaitable[R]]) -> R:
+    async def run(self, call: Callable[[Cursor], Awaitable[R]], *, single: bool = False) -> R:
         """Run ``call(cursor)`` in a transaction; return when its changes are on disk.
+
+        ``single``: the call runs one statement, or reads only, and needs no transaction around
+        them: that saves two round trips.
 
         A transaction that is lost with its connection is run again. It may have been committed
         already, so ``call`` has to give the same outcome when it is repeated.
@@ -128,7 +131,14 @@ class PostgresDatabase:
             connection = None
             try:
                 async with self._pool.connection() as connection, connection.cursor() as cursor:
-                    return await call(cursor)
+                    if not single:
+                        return await call(cursor)
+                    await connection.set_autocommit(True)  # sends nothing
+                    try:
+                        return await call(cursor)
+                    finally:
+                        if not connection.closed:
+                            await connection.set_autocommit(False)
             except (PoolTimeout, PoolClosed) as error:
                 _raise_if_cancelled()
                 raise self._unavailable(error) from error
@@ -154,7 +164,7 @@ class PostgresDatabase:
             await cursor.execute(statement, values)
             return await cursor.fetchall()
 
-        return await self.run(read)
+        return await self.run(read, single=True)
 
     async def execute(self, statement: str, values: Values = ()) -> int:
         """Run one statement in a transaction and return the number of rows that it changed."""
@@ -163,7 +173,7 @@ class PostgresDatabase:
             await cursor.execute(statement, values)
             return cursor.rowcount
 
-        return await self.run(write)
+        return await self.run(write, single=True)
 
     async def problem(self) -> StoreProblem | None:
         """Return why the database cannot be used now, or None. Waits as :meth:`run`."""

@@ -73,11 +73,20 @@ _NEW_CLOCK: Final = (
     "INSERT INTO queue_clock (virtual_s, finish_s) VALUES (%s, %s) ON CONFLICT DO NOTHING"
 )
 _SAVE_CLOCK: Final = "UPDATE queue_clock SET virtual_s = %s, finish_s = %s"
-_CLAIM: Final = """UPDATE jobs SET status = 'claimed', server = %s, prompt_id = %s, token = %s,
-    start_tag = %s, finish_tag = %s, withdraw = false WHERE id = %s"""
-_LOCK_CLAIMS: Final = (
-    "SELECT id FROM jobs WHERE id = ANY(%s) AND status = 'waiting' FOR UPDATE SKIP LOCKED"
+# All of the jobs or none: the clock goes with them.
+_CLAIM: Final = f"""WITH free AS (
+    SELECT id FROM jobs WHERE id = ANY(%(ids)s) AND status = 'waiting' FOR UPDATE SKIP LOCKED
+), clock AS (
+    UPDATE queue_clock SET virtual_s = %(virtual_s)s, finish_s = %(finish_s)s
+    WHERE (SELECT count(*) FROM free) = cardinality(%(ids)s::text[])
 )
+UPDATE jobs SET status = 'claimed', server = %(worker)s, prompt_id = new.prompt_id,
+    token = %(token)s, start_tag = new.start_tag, finish_tag = new.finish_tag, withdraw = false
+FROM free JOIN unnest(%(ids)s::text[], %(prompt_ids)s::text[], %(start_tags)s::float8[],
+    %(finish_tags)s::float8[])
+    AS new (id, prompt_id, start_tag, finish_tag) USING (id)
+WHERE jobs.id = free.id AND (SELECT count(*) FROM free) = cardinality(%(ids)s::text[])
+RETURNING pg_notify('{JOBS}', '')"""  # noqa: S608 -- constant
 _RESUME: Final = """WITH resumed AS (SELECT id, server AS previous FROM jobs WHERE id = ANY(%(ids)s)
     OR %(is_new)s AND status = 'unfetched'
         AND (server = %(worker)s OR server NOT IN (SELECT name FROM workers))
@@ -94,10 +103,11 @@ _RETURN: Final = """UPDATE jobs SET status = 'waiting', server = NULL, prompt_id
 _ADD_COPY: Final = """INSERT INTO copies (prompt_id, job_id, server, there)
     VALUES (%s, %s, %s, %s) ON CONFLICT (prompt_id) DO UPDATE SET there = excluded.there"""
 # Only what the worker decides: others change the rank and request the end of a job meanwhile.
-_REPORT: Final = """UPDATE jobs SET status = %s, prompt_id = %s, started_at = %s,
+_REPORT: Final = f"""UPDATE jobs SET status = %s, prompt_id = %s, started_at = %s,
     rank = coalesce(%s, rank), outputs = %s, has_texts = %s, error = %s, finished_at = %s,
     server = %s, withdraw = withdraw AND %s::float8 IS NULL
-    WHERE id = %s AND server = %s AND token = %s AND finished_at IS NULL"""
+    WHERE id = %s AND server = %s AND token = %s AND finished_at IS NULL
+    RETURNING pg_notify('{JOBS}', '')"""  # noqa: S608 -- constant
 
 
 class PostgresJobQueue:
@@ -254,7 +264,7 @@ class PostgresJobQueue:
             return
         self._read_at = time.time()
         async with self._lock:
-            self._mirror.apply(await self._database.run(self._mirror.read))
+            self._mirror.apply(await self._database.run(self._mirror.read, single=True))
             self._current_at = time.monotonic()
 
     async def _load(self) -> None:
@@ -586,16 +596,20 @@ class PostgresJobQueue:
             if self._claims_held:
                 return []
             claims = self._choose(worker, limit)
-            await cursor.execute(_LOCK_CLAIMS, ([job.id for job, _ in claims.jobs],))
-            if len(await cursor.fetchall()) < len(claims.jobs):
+            if not claims.jobs:
+                return []
+            values = {
+                "ids": [job.id for job, _ in claims.jobs],
+                "prompt_ids": [job.prompt_id for job, _ in claims.jobs],
+                "start_tags": [start for _, (start, _) in claims.jobs],
+                "finish_tags": [finish for _, (_, finish) in claims.jobs],
+                "virtual_s": claims.clock.virtual_s,
+                "finish_s": json.dumps({**claims.clock.finish_s}),
+            }
+            await cursor.execute(_CLAIM, values | {"worker": worker, "token": lease.token})
+            if not cursor.rowcount:
                 logger.warning("A waiting job is locked by another program.")
                 return []
-            for job, tags in claims.jobs:
-                values = (worker, job.prompt_id, lease.token, *tags, job.id)
-                await cursor.execute(_CLAIM, values)
-            if claims.jobs:
-                await self._save_clock(cursor, claims.clock)
-                await self._notify(cursor, JOBS)
             return [(job, Handover.NEW) for job, _ in claims.jobs]
 
         claimed = await self._change(decide)
@@ -783,7 +797,6 @@ class PostgresJobQueue:
             if is_ours := await self._save_report(cursor, worker, job):
                 await insert_newest(cursor, job, files)
                 await cursor.execute("DELETE FROM job_progress WHERE job_id = %s", (job.id,))
-                await self._notify(cursor, JOBS)
             return await self._mirror.read(cursor), is_ours
 
         while True:
@@ -838,9 +851,8 @@ class PostgresJobQueue:
                 for job in saving.values():
                     if job.server in self._leases:
                         await self._save_report(cursor, job.server, job)
-                await self._notify(cursor, JOBS)
 
-            await self._database.run(write)
+            await self._database.run(write, single=len(saving) == 1)
             for job_id, job in saving.items():
                 self._new_ranks.pop(job_id, None)
                 if self._unsaved.get(job_id) is job:

@@ -42,12 +42,14 @@ _RECENT_S: Final = 60.0
 _IS_CHANGED: Final = """(changed_in >= %(since)s::xid8
     AND changed_in < pg_snapshot_xmax(pg_current_snapshot())
     OR changed_in = pg_current_xact_id_if_assigned())"""
+# All workers if one has changed, else NULL: it is the largest value, and most reads come at once.
 _STATE: Final = f"""SELECT pg_snapshot_xmin(pg_current_snapshot())::text AS since,
     extract(epoch FROM clock_timestamp())::float8 AS now, virtual_s, finish_s,
     ARRAY(SELECT user_id FROM pauses) AS paused,
     ARRAY(SELECT group_id FROM paused_groups) AS paused_groups,
     ARRAY(SELECT id FROM removed_jobs WHERE {_IS_CHANGED}) AS removed,
-    (SELECT json_agg(json_build_array(name, token, seen_at, offer, nodes)) FROM workers) AS workers
+    (SELECT json_agg(json_build_array(name, token, seen_at, offer, nodes)) FROM workers
+        WHERE EXISTS (SELECT FROM workers WHERE {_IS_CHANGED})) AS workers
     FROM queue_clock"""  # noqa: S608 -- constant
 _QUEUE_COLUMNS: Final = """token, withdraw, held_until, avoids, changed_in::text AS changed_in,
     ARRAY(SELECT copies.server FROM copies WHERE job_id = jobs.id) AS left_servers"""
@@ -60,6 +62,9 @@ _CHANGED_JOBS: Final = f"""SELECT {_QUEUE_COLUMNS}, id, user_id,
         if name not in ("id", "user_id", *jobs_table.CHANGING_COLUMNS)
     )
 } FROM jobs WHERE {_IS_CHANGED}"""  # noqa: S608 -- constant
+# One statement, since most reads return no job: a round trip costs more than the rows.
+_CHANGES: Final = f"""SELECT state.*, changed.* FROM ({_STATE}) AS state
+    LEFT JOIN ({_CHANGED_JOBS}) AS changed ON true"""  # noqa: S608 -- constant
 _NEW_JOBS: Final = f"SELECT jobs.*, {_QUEUE_COLUMNS} FROM jobs WHERE id = ANY(%s)"  # noqa: S608 -- constant
 _ALL_JOBS: Final = (
     f"SELECT jobs.*, {_QUEUE_COLUMNS} FROM jobs"  # noqa: S608 -- constant
@@ -131,7 +136,10 @@ class QueueMirror:
 
     async def load(self, cursor: Cursor) -> Changes:
         """Read all unfinished jobs."""
-        state = await self._read_state(cursor)
+        await cursor.execute(_STATE, {"since": "0"})
+        (state,) = await cursor.fetchall()
+        state["workers"] = state["workers"] or []
+        await self._read_nodes(cursor, state)
         await cursor.execute(_ALL_JOBS)
         rows = await cursor.fetchall()
         known = {row["id"] for row in rows}
@@ -149,9 +157,11 @@ class QueueMirror:
 
     async def read(self, cursor: Cursor) -> Changes:
         """Read what has changed, also in the cursor's own transaction."""
-        state = await self._read_state(cursor)
-        await cursor.execute(_CHANGED_JOBS, {"since": self._since})
-        rows = [r for r in await cursor.fetchall() if self._seen.get(r["id"]) != r["changed_in"]]
+        await cursor.execute(_CHANGES, {"since": self._since})
+        rows = await cursor.fetchall()
+        state = rows[0]
+        await self._read_nodes(cursor, state)
+        rows = [r for r in rows if r["id"] and self._seen.get(r["id"]) != r["changed_in"]]
         known = self.jobs.index
         new = [row for row in rows if row["status"] in ACTIVE and row["id"] not in known]
         claimed = [row["id"] for row in new if row["status"] != JobStatus.WAITING]
@@ -175,16 +185,14 @@ class QueueMirror:
             self.jobs.servers.assign(row["name"], jobs_table.job_of(row))
             self.jobs.servers.forget(row["id"])
 
-    async def _read_state(self, cursor: Cursor) -> DictRow:
-        await cursor.execute(_STATE, {"since": self._since})
-        (state,) = await cursor.fetchall()
+    async def _read_nodes(self, cursor: Cursor, state: DictRow) -> None:
+        """Read the nodes of servers that this process does not know yet."""
         nodes = {worker[-1] for worker in state["workers"] or () if worker[-1]}
         if unknown := nodes.difference(self._nodes):
             await cursor.execute("SELECT * FROM server_nodes WHERE id = ANY(%s)", ([*unknown],))
             for row in await cursor.fetchall():
                 body = json.loads(row["body"])
                 self._nodes[row["id"]] = frozenset(body["classes"]), frozenset(body["models"])
-        return state
 
     # Apply
 
@@ -196,7 +204,9 @@ class QueueMirror:
             self._apply_removal(job_id)
         claimed = [job for row in changes.jobs if (job := self._apply_job(row, changes))]
         self._apply_claims(claimed, state)
-        self._apply_workers(state["workers"] or [])
+        if state["workers"] is not None:
+            self._apply_workers(state["workers"])
+        self._apply_leases()
         paused, groups = frozenset(state["paused"]), frozenset(state["paused_groups"])
         moved = bool(changes.jobs or changes.removed)
         if (paused, groups) != (jobs.index.paused, jobs.index.paused_groups):
@@ -315,10 +325,14 @@ class QueueMirror:
             if announced:
                 classes, models = self._nodes.get(nodes, (None, None))
                 offer = ServerOffer(**json.loads(announced), classes=classes, models=models)
-            worker = self.workers[name] = WorkerRow(token, seen_at, offer)
-            if offer is not None and name not in self._own_workers:
-                online = offer.online and not worker.is_silent(self.now)
-                self.jobs.servers.update(name, replace(offer, online=online))
+            self.workers[name] = WorkerRow(token, seen_at, offer)
+
+    def _apply_leases(self) -> None:
+        """Offer the servers of other workers to jobs, as long as their leases last."""
+        for name, worker in self.workers.items():
+            if worker.offer is not None and name not in self._own_workers:
+                online = worker.offer.online and not worker.is_silent(self.now)
+                self.jobs.servers.update(name, replace(worker.offer, online=online))
 
     def _forget(self, job_id: str) -> None:
         self.tokens.pop(job_id, None)
