@@ -171,6 +171,21 @@ def ltxv_inplace(
     return (latent if bypass else replace(latent, start=image),)
 
 
+@node("LTXVAddGuide")
+def ltxv_guide(
+    _context: Context,
+    *,
+    positive: Conditioning,
+    negative: Conditioning,
+    latent: Latent,
+    image: Pictures,
+    frame_idx: int,
+    **_: Any,
+) -> tuple[Conditioning, Conditioning, Latent]:
+    guided = replace(latent, end=image) if frame_idx < 0 else replace(latent, start=image)
+    return positive, negative, guided
+
+
 @node("MiniMaxH3ImageToVideo")
 def minimax(
     _context: Context,
