@@ -45,6 +45,7 @@ _FEATURES: Mapping[str, Feature] = MappingProxyType(
             ("opentelemetry.sdk", "opentelemetry.exporter.otlp.proto.http", "prometheus_client"),
             "OpenTelemetry traces and metrics, and figures for Prometheus",
         ),
+        "s3": Feature(("s3fs",), "files in S3 instead of a folder"),
         "scale": Feature(("psycopg", "psycopg_pool"), "PostgreSQL instead of SQLite"),
     }
 )

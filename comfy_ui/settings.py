@@ -28,6 +28,7 @@ DEFAULT_URL = "http://localhost:8188"
 DEFAULT_PORT = 7860
 _ROOT_PATH = re.compile(r"(?:/[A-Za-z0-9._~-]{1,64}){1,8}")
 _HOST_PORT = re.compile(r"([A-Za-z0-9._-]+|\[[0-9A-Fa-f:]+\]):\d{1,5}")
+_BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](?:/[\w!.*'()-]{1,255}){0,8}/?")
 _POSTGRES = ("postgresql://", "postgres://")
 
 
@@ -145,6 +146,22 @@ class Settings(BaseSettings):
         description="Bearer token with which Prometheus reads /metrics, of at least 16 characters. "
         "Unset: there is no /metrics. Needs the extra observability.",
     )
+    files: str | None = Field(
+        default=None,
+        description="Where files of results and uploads are: s3://BUCKET/PREFIX, or a folder that "
+        "the app and its workers share. Unset: the data folder. S3 needs the extra s3 and its "
+        "usual variables, such as AWS_ACCESS_KEY_ID.",
+    )
+    files_cache_gb: float = Field(
+        default=10.0,
+        gt=0,
+        description="Space in the data folder for copies of the files that are in S3, in GB.",
+    )
+    files_links: Literal["app", "signed"] = Field(
+        default="app",
+        description="How downloads of files in S3 are sent. app: through the app; signed: from S3 "
+        "itself, which browsers must reach, by an address that is valid for five minutes.",
+    )
 
     models_dir: Path | None = Field(
         default=None,
@@ -261,6 +278,19 @@ class Settings(BaseSettings):
         value = value.strip().rstrip("/")
         if problem := root_path_problem(value):
             raise ValueError(problem)
+        return value
+
+    @field_validator("files")
+    @classmethod
+    def _check_files(cls, value: str | None) -> str | None:
+        """Refuse other addresses and credentials in them, which the message must not repeat."""
+        if not value:
+            return None
+        scheme, separator, rest = value.partition("://")
+        if not separator or scheme == "file":
+            return value
+        if scheme != "s3" or not _BUCKET.fullmatch(rest):
+            raise ValueError("must be s3://BUCKET/PREFIX without credentials, or a folder")
         return value
 
     @field_validator("database")

@@ -23,6 +23,7 @@ COMBINATIONS = {
     "ui": {"ui", "websocket"},  # the app follows its jobs through the WebSocket client
     "observability": {"observability"},
     "engine": {"engine", "health"},  # both read processes with psutil
+    "s3": {"s3"},
     "scale": {"scale"},
     "standard": {"ai", "websocket"},
     "mcp": {"mcp"},

@@ -61,6 +61,7 @@ _CUT_INTERVAL_S: Final = 0.25
 _FETCHES: Final = 8  # at a time, from a remote file store
 
 R = TypeVar("R")
+T = TypeVar("T")
 
 
 class LibraryService:
@@ -379,11 +380,19 @@ class LibraryService:
         """
         return await self._in_file_store(self.files.fetch, path)
 
-    async def _in_file_store(self, call: Callable[[Path], R], path: Path) -> R:
+    async def link(self, item: LibraryItem) -> str | None:
+        """Return a signed address that downloads a result, or None to send it through the app.
+
+        Raises:
+            StorageError: the file store cannot be used.
+        """
+        return await self._in_file_store(self.files.link, item)
+
+    async def _in_file_store(self, call: Callable[[T], R], argument: T) -> R:
         """Call a method that may wait for the file store: in a thread unless it is a folder."""
         if not self._file_store.remote:
-            return call(path)
-        return await asyncio.get_running_loop().run_in_executor(self._fetching, call, path)
+            return call(argument)
+        return await asyncio.get_running_loop().run_in_executor(self._fetching, call, argument)
 
     async def cut(
         self, item_id: int, user_id: str, start_s: float, end_s: float

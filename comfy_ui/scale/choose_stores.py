@@ -1,10 +1,10 @@
-"""The choice of the database by the settings."""
+"""The choice of the database and of the file store by the settings."""
 
 from __future__ import annotations
 
 import sqlite3
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, closing
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, closing
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -15,7 +15,7 @@ from ..library.stores import OpenStores, Stores, open_sqlite_stores
 from ..private_files import Documents, FileDocuments, make_folder
 from ..settings import Settings
 from ..storage.database import DATABASE_FILE, lock_folder
-from ..storage.file_stores.file_store import FolderFileStore
+from ..storage.file_stores.choose_file_store import choose_file_store
 
 _CONNECTIONS: Final = 4  # of an app that is one of many
 
@@ -29,13 +29,15 @@ def choose_stores(settings: Settings, *, wait_s: float = 10.0) -> OpenStores:
     ``wait_s``: how long a call waits while PostgreSQL does not answer.
 
     Raises:
-        MissingFeatureError: the extra [scale] is not installed.
+        MissingFeatureError: the extra [scale] or [s3] is not installed.
     """
+    if (settings.files or "").startswith("s3://"):
+        require_feature("s3")
     if settings.database is None:
-        return open_sqlite_stores
+        return partial(_open_sqlite_stores, settings)
     require_feature("scale")
     url, alone = settings.database.get_secret_value(), settings.workers == "app"
-    return partial(_open_postgres_stores, url, wait_s, alone)
+    return partial(_open_postgres_stores, settings, url, wait_s, alone)
 
 
 def open_documents(settings: Settings) -> Documents:
@@ -59,9 +61,13 @@ def open_documents(settings: Settings) -> Documents:
     return documents
 
 
+def _open_sqlite_stores(settings: Settings, folder: Path) -> AbstractAsyncContextManager[Stores]:
+    return open_sqlite_stores(folder, files=choose_file_store(settings, folder))
+
+
 @asynccontextmanager
 async def _open_postgres_stores(
-    url: str, wait_s: float, alone: bool, folder: Path
+    settings: Settings, url: str, wait_s: float, alone: bool, folder: Path
 ) -> AsyncIterator[Stores]:
     """Open the stores in a PostgreSQL database; ``alone``: no other app may use it meanwhile."""
     from .postgres_database import PostgresDatabase
@@ -92,7 +98,7 @@ async def _open_postgres_stores(
         )
         await database.open()
         try:
-            files = FolderFileStore(folder)
+            files = choose_file_store(settings, folder, shared=not alone)
             yield Stores(
                 PostgresJobStore(database, files.folder),
                 PostgresLibraryStore(database, files.folder),

@@ -21,7 +21,7 @@ from ..jobs.workers.server import Server
 from ..jobs.workers.worker import Worker
 from ..library.library_service import LibraryService
 from ..settings import Settings
-from ..storage.file_stores.file_store import FolderFileStore
+from ..storage.file_stores.choose_file_store import choose_file_store
 from ..storage.records import Job
 from .postgres_database import PostgresDatabase
 from .postgres_job_store import PostgresJobStore
@@ -76,7 +76,6 @@ async def run_worker(
     if settings.database is None:
         raise StorageError("No database is set.", hint="Set COMFY_UI_DATABASE.")
     server = server_of(client, name=name)
-    folder = settings.data_dir
     limit = None if settings.storage_gb is None else int(settings.storage_gb * 1e9)
     async with AsyncExitStack() as stack:
         database = PostgresDatabase(
@@ -87,8 +86,9 @@ async def run_worker(
         )
         await database.open()
         stack.push_async_callback(database.close)
+        files = choose_file_store(settings, settings.data_dir, shared=True)
+        folder = files.folder
         store = PostgresJobStore(database, folder)
-        files = FolderFileStore(folder, shared=True)  # with the app
         library = LibraryService(PostgresLibraryStore(database, folder), store, files)
         stack.push_async_callback(library.aclose)
         await library.open()

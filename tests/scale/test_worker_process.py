@@ -20,10 +20,12 @@ from comfy_ui.scale.choose_queue import choose_queue
 from comfy_ui.scale.choose_stores import choose_stores
 from comfy_ui.scale.worker_process import run_worker, server_of
 from comfy_ui.settings import Settings, load_settings
-from comfy_ui.storage.records import Phase
+from comfy_ui.storage.records import JobRequest, Phase
 from tests.job_traces import TREE, JobTraces
 from tests.jobs.support import end_of, submit_sleepy, until
 from tests.scale.postgres_server import new_database
+from tests.storage.s3_server import BUCKET, s3_server
+from tests.web.support import picture_bytes
 
 
 @pytest.fixture
@@ -76,6 +78,32 @@ async def test_run_worker_runs_the_jobs_of_the_app_and_shows_its_server(
             assert status.online
             assert client.url in status.url
             assert status.devices
+
+
+async def test_run_worker_without_a_shared_folder_reads_and_writes_files_in_s3(
+    settings: Settings, client: ComfyWSClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    graph = {
+        "1": {"class_type": "LoadImage", "inputs": {"image": "ui-a-b.png"}},
+        "2": {"class_type": "SaveImage", "inputs": {"images": ["1", 0], "filename_prefix": "x"}},
+    }
+    with s3_server(tmp_path / "s3") as s3:
+        for name, value in s3.environment.items():
+            monkeypatch.setenv(name, value)
+        of_app = settings.model_copy(update={"files": f"s3://{BUCKET}/a"})
+        of_worker = of_app.model_copy(update={"data_dir": tmp_path / "other host"})
+        async with _app(of_app, client) as jobs, _worker(of_worker, client):
+            content = picture_bytes("PNG", side=32)
+            await jobs.library.keep_upload("ui-a-b.png", content, "ann")
+            job = await jobs.submit(JobRequest(user_id="ann", preset="copy", graph=graph))
+            end = await end_of(jobs, job)
+            assert (end.phase, len(end.items)) == (Phase.SUCCEEDED, 1)
+            item = end.items[0]
+            assert not item.path.exists()  # only the worker has a copy
+            assert (await jobs.library.fetch(item.path)).stat().st_size == item.size_bytes
+            assert item.thumbnail
+            assert (await jobs.library.fetch(item.thumbnail)).is_file()
+            assert (tmp_path / "other host" / "file_copies" / "inputs" / "ui-a-b.png").is_file()
 
 
 async def test_run_worker_ends_its_jobs_when_it_is_stopped_and_leaves_the_others(

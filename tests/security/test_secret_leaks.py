@@ -16,6 +16,7 @@ from comfy_ui.demo import DemoServer
 from comfy_ui.settings import Settings
 from tests.browser.support import running_app
 from tests.security.support import PageClient, until
+from tests.storage.s3_server import BUCKET, SECRET as S3_SECRET, s3_server
 
 CANARIES = {
     "COMFYUI_TOKEN": "canary-of-the-server-token",
@@ -26,7 +27,7 @@ CANARIES = {
     "COMFY_UI_AUTH": "anna:canary-of-the-login",
 }
 URL_SECRET = "canary-in-the-address"
-SECRETS = [value.rpartition(":")[2] for value in CANARIES.values()] + [URL_SECRET]
+SECRETS = [value.rpartition(":")[2] for value in CANARIES.values()] + [URL_SECRET, S3_SECRET]
 
 
 class Echo:
@@ -104,10 +105,13 @@ def test_app_secrets_appear_in_no_response_log_or_file(
         echo(400) as model,
         echo(200) as collector,
         DemoServer(speed="instant").in_thread() as engine,
+        s3_server(tmp_path / "s3") as s3,
     ):
         port = engine.url.rpartition(":")[2]
         environment = {
             **CANARIES,
+            **s3.environment,
+            "COMFY_UI_FILES": f"s3://{BUCKET}/a",
             "COMFYUI_URL": f"http://me:{URL_SECRET}@127.0.0.1:{port}/ {refusing.url}",
             "OPENAI_BASE_URL": f"{model.url}/v1",
             "COMFY_UI_LLM_MODEL": "m",

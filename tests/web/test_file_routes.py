@@ -25,6 +25,7 @@ class FakeServices:
     def __init__(self, items: list[LibraryItem]) -> None:
         self.items = items
         self.kept: dict[str, bytes] = {}
+        self.signed: str | None = None
         self.folder = items[0].path.parent
         self.library: Any = self
         self.catalog: Any = SimpleNamespace(find=lambda _: preset())
@@ -38,6 +39,9 @@ class FakeServices:
 
     async def fetch(self, path: Path) -> Path:
         return path
+
+    async def link(self, _: LibraryItem) -> str | None:
+        return self.signed
 
     async def item(self, item_id: int, user_id: str, *, deleted: bool = False) -> LibraryItem:
         for one in self.items:
@@ -90,6 +94,17 @@ def test_files_route_returns_unmodified_bytes(client: TestClient) -> None:
 def test_files_route_download_keeps_the_file_name(client: TestClient) -> None:
     disposition = client.get("/files/1?download").headers["content-disposition"]
     assert disposition == "attachment; filename*=utf-8''a%20b%20%C3%BC.png"
+
+
+def test_files_route_download_goes_to_the_signed_link_of_own_results_only(
+    services: FakeServices, client: TestClient
+) -> None:
+    services.signed = "https://s3.example/1?signature"
+    answer = client.get("/files/1?download", follow_redirects=False)
+    assert (answer.status_code, answer.headers["location"]) == (307, services.signed)
+    assert answer.headers["cache-control"] == "no-store"
+    assert client.get("/files/1").content == b"0123456789"  # shown in the page
+    assert client.get("/files/99?download", follow_redirects=False).status_code == 404
 
 
 def test_files_route_range_request_returns_partial_content(client: TestClient) -> None:

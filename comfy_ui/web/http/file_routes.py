@@ -11,7 +11,13 @@ from pydantic import BaseModel, Field
 from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, Response
+from starlette.responses import (
+    FileResponse,
+    JSONResponse,
+    PlainTextResponse,
+    RedirectResponse,
+    Response,
+)
 from starlette.routing import Route
 
 from ...client.transfer.files import safe_name
@@ -21,7 +27,7 @@ from ...storage.records import LibraryItem
 from ..auth.access import Access
 from ..components.preset_picker import cover
 from ..services import Services
-from .handlers import asked, body, guarded, while_connected
+from .handlers import PRIVATE, asked, body, guarded, while_connected
 from .upload_routes import MAX_UPLOAD_BYTES, UploadRoutes
 
 __all__ = ["routes"]
@@ -66,9 +72,13 @@ def routes(services: Services, access: Access, uploads: UploadRoutes) -> list[Ro
 
     async def original(request: Request) -> Response:
         item = await _item(request)
-        if item is None or not (await services.library.fetch(item.path)).is_file():
+        if item is None:
             return _missing()
         download = "download" in request.query_params or not item.media_type.startswith(_SHOWN)
+        if download and (link := await services.library.link(item)):
+            return RedirectResponse(link, headers=PRIVATE | {"Referrer-Policy": "no-referrer"})
+        if not (await services.library.fetch(item.path)).is_file():
+            return _missing()
         return FileResponse(
             item.path,
             media_type=item.media_type,
