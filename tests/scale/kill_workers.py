@@ -18,6 +18,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
+from multiprocessing import forkserver
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from statistics import quantiles
@@ -81,6 +82,7 @@ class Account:
     kills: int = 0
     restarts: int = 0
     wall_s: float = 0.0
+    cpu_s: float = 0.0
     fairness: float = 0.0
     dispatch_s: Sequence[float] = ()
     page_s: Sequence[float] = ()
@@ -102,6 +104,7 @@ class Account:
             ("workers killed", self.kills),
             ("restarts of PostgreSQL", self.restarts),
             ("jobs a second", f"{self.jobs / self.wall_s:.1f}"),
+            ("CPU seconds of all processes", f"{self.cpu_s:.0f}"),
             ("fairness (Jain)", f"{self.fairness:.3f}"),
             ("dispatch, p50 / p95", _percentiles(self.dispatch_s)),
             ("event to page, p50 / p95", _percentiles(self.page_s)),
@@ -122,6 +125,7 @@ def _percentiles(seconds: Sequence[float]) -> str:
 async def kill_workers(plan: Plan, server: PostgresServer) -> Account:
     """Run a plan; afterwards measure single jobs, and what they cost in the queue."""
     account = Account(jobs=plan.jobs + plan.workers)
+    cpu_s = _cpu_s([os.getpid(), *_forkserver_pids()])
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         engines = [stack.enter_context(_engine(folder / f"engine{n}")) for n in range(plan.workers)]
@@ -135,13 +139,15 @@ async def kill_workers(plan: Plan, server: PostgresServer) -> Account:
                     runs = (len([*engine.output.glob("made_*")]) for engine in engines)
                     account.runs = sum(runs)
                     account.dispatch_s, account.page_s = await _one_by_one(plan, jobs)
-        async with new_database() as url:
-            account.costs = {
-                "SQLite": await cost_with_sqlite(folder / "sqlite", plan.cost_jobs),
-                "PostgreSQL": await cost_with_postgres(
-                    url, folder / "cost", plan.cost_jobs, lambda: _cpu_s(server.pids())
-                ),
-            }
+        account.cpu_s = _cpu_s([os.getpid(), *_forkserver_pids(), *server.pids()]) - cpu_s
+        if plan.cost_jobs:
+            async with new_database() as url:
+                account.costs = {
+                    "SQLite": await cost_with_sqlite(folder / "sqlite", plan.cost_jobs),
+                    "PostgreSQL": await cost_with_postgres(
+                        url, folder / "cost", plan.cost_jobs, lambda: _cpu_s(server.pids())
+                    ),
+                }
     return account
 
 
@@ -232,8 +238,9 @@ async def _check(account: Account, server: PostgresServer, url: str) -> None:
         )
         account.published_twice = ((await cursor.fetchone()) or (0,))[0]
         cursor = await connection.execute(
+            # Before the last submission, nothing of a user may wait, so there is nothing to share.
             "SELECT user_id FROM jobs WHERE user_id <> 'first' AND start_tag IS NOT NULL"
-            " ORDER BY start_tag"
+            " AND started_at > (SELECT max(created_at) FROM jobs) ORDER BY start_tag"
         )
         account.fairness = _fairness([user for (user,) in await cursor.fetchall()])
 
@@ -247,6 +254,8 @@ def _fairness(order: Sequence[str]) -> float:
         if not remaining[user]:
             break
     shares = [served[user] for user in remaining]
+    if not sum(shares):
+        return 1.0
     return sum(shares) ** 2 / (len(shares) * sum(share**2 for share in shares))
 
 
@@ -273,6 +282,12 @@ def _cpu_s(pids: Sequence[int]) -> float:
             stat = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
             ticks += sum(map(int, stat[11:15]))
     return ticks / _HZ
+
+
+def _forkserver_pids() -> list[int]:
+    """Return the server that starts the processes; its figures include those that have ended."""
+    pid = forkserver._forkserver._forkserver_pid  # type: ignore[attr-defined]
+    return [] if pid is None else [pid]
 
 
 # Processes
