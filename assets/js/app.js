@@ -169,19 +169,28 @@ window.comfy = /** @type {ComfyPage} */ (/** @type {unknown} */ ((() => {
     note.remove();
     $("#server .island, #server.island")?.comfyTrigger("refresh", {});
   }
-  let settingUp = false;
+  /** The node pack to plan in Status; "" for ComfyUI itself. @type {string | null} */
+  let planned = null;
   function planEngine() {
-    const button = settingUp && $("#engine [data-send=plan]");
-    if (!button) return;
-    settingUp = false;
-    button.closest(".panel").scrollIntoView({ block: "nearest" });
-    button.click();
+    const panel = planned !== null && $("#engine .panel");
+    if (!panel) return;
+    panel.scrollIntoView({ block: "nearest" });
+    if (planned) panel.closest(".island").comfyTrigger("plan", { pack: planned });
+    else $("button[data-send=plan]", panel)?.click();
+    planned = null;
+  }
+  /** @param {string} pack */
+  function openPlan(pack) {
+    $("#tabs button[role=tab][data-tab-id=status]")?.click();
+    planned = pack; // Gradio draws the tab when it is opened first
+    planEngine();
   }
   const actions = {
     "set-up-engine"() {
-      $("#tabs button[role=tab][data-tab-id=status]")?.click();
-      settingUp = true; // Gradio draws the tab when it is opened first
-      planEngine();
+      openPlan("");
+    },
+    "add-pack"(button) {
+      openPlan(button.dataset.pack);
     },
     theme() {
       const dark = document.body.classList.toggle("dark");

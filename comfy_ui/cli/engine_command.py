@@ -225,15 +225,9 @@ def packs(arguments: argparse.Namespace, settings: Settings) -> int:
         )
     if arguments.action == "remove":
         return _remove_pack(manager, arguments)
-    from ..engine.packs.pack_source import choose_pack
-
-    pack = choose_pack(arguments.pack, arguments.source)
-    return _install(
-        manager,
-        manager.plan_pack(pack),
-        arguments,
-        lambda _: print(f"{pack.name} is installed."),
-    )
+    plan = manager.plan_pack(arguments.pack, arguments.source)
+    name = plan.packs[-1].name
+    return _install(manager, plan, arguments, lambda _: print(f"{name} is installed."))
 
 
 def _list_packs(manager: EngineManager, *, as_json: bool) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Final
 
 from ..errors import ValidationError
 from ..features import require_feature
@@ -13,7 +14,7 @@ from .engine_paths import EnginePaths, Installation, disk_error, write_json
 from .installing.installer import Installer, InstallProgress
 from .installing.python_environment import find_uv, folder_bytes
 from .packs.pack_folders import installed_packs
-from .packs.pack_source import PackSource
+from .packs.pack_source import choose_pack, known_packs
 from .planning.host_facts import collect
 from .planning.install_plan import InstallPlan, make_plan
 from .planning.release_source import Source, choose_source
@@ -22,6 +23,8 @@ from .supervision.supervisor import Supervisor
 from .versions import roll_back, switch_running
 
 __all__ = ["EngineManager"]
+
+_KNOWN_PACKS: Final = frozenset(pack.name for pack in known_packs())
 
 
 class EngineManager:
@@ -61,20 +64,28 @@ class EngineManager:
             cached={"staging": self._staged_bytes},
         )
 
-    def plan_pack(self, pack: PackSource) -> InstallPlan:
+    def plan_pack(self, text: str, source_of_pack: str | None = None) -> InstallPlan:
         """Plan a copy of the version in use with one more node pack; changes nothing.
 
         It replaces one of the same name.
 
+        Args:
+            text: a pack of the version in use, or one for :func:`.choose_pack`.
+            source_of_pack: where else to take it from, see there.
+
         Raises:
-            ValidationError: nothing is installed.
+            ValidationError: nothing is installed, or there is no such pack.
         """
         current, paths = self.require_installed(), self.paths
+        installed = {pack.source.name: pack.source for pack in installed_packs(paths, current)}
+        if text in installed and source_of_pack is None and text not in _KNOWN_PACKS:
+            pack = installed[text]
+        else:
+            pack = choose_pack(text, source_of_pack)
         source = Source(
             kind="folder", location=str(paths.home(current) / "ComfyUI"), version=current.version
         )
-        others = (other.source for other in installed_packs(paths, current))
-        packs = [*(other for other in others if other.name != pack.name), pack]
+        packs = [*(other for name, other in installed.items() if name != pack.name), pack]
         facts = collect(self._settings, source, paths, packs=packs, copies=True)
         staged = self._staged_bytes
         return make_plan(

@@ -13,6 +13,7 @@ from typing import Any
 from ..errors import ComfyHeadlessError, EngineError, InstallCancelledError
 from .engine_manager import EngineManager
 from .installing.installer import InstallProgress
+from .packs.pack_folders import remove_pack
 from .planning.install_plan import InstallPlan
 from .supervision.supervisor import ServerPhase
 
@@ -46,6 +47,8 @@ class SetupState:
     progress: InstallProgress | None = None
     error: ComfyHeadlessError | None = None
     """Why the last attempt has ended; None if it succeeded."""
+    pack: str = ""
+    """The node pack that is planned: a name, or an address with a commit."""
 
 
 class SetupTask:
@@ -65,9 +68,17 @@ class SetupTask:
         self._cancel = threading.Event()
         self._task: asyncio.Task[None] | None = None
 
-    def plan(self) -> None:
-        """Plan the installation; :attr:`state` shows the plan."""
-        self._begin(SetupState(SetupPhase.PLANNING), self._plan())
+    def plan(self, pack: str = "") -> None:
+        """Plan the installation, or that of a node pack; :attr:`state` shows the plan.
+
+        Args:
+            pack: a name or an address, see :meth:`.EngineManager.plan_pack`.
+        """
+        self._begin(SetupState(SetupPhase.PLANNING, pack=pack), self._plan(pack))
+
+    def remove_pack(self, name: str) -> None:
+        """Take a node pack away, and restart ComfyUI if it runs."""
+        self._begin(SetupState(SetupPhase.STARTING), self._remove_pack(name))
 
     def install(self, *, then: Callable[[], Awaitable[object]] | None = None) -> None:
         """Install what was planned, start it, and turn the page to it.
@@ -81,7 +92,8 @@ class SetupTask:
         plan = self.state.plan
         if plan is None or plan.problems:
             raise EngineError("There is nothing to install.", hint="Plan it first.")
-        self._begin(SetupState(SetupPhase.INSTALLING, plan), self._install(plan, then))
+        state = SetupState(SetupPhase.INSTALLING, plan, pack=self.state.pack)
+        self._begin(state, self._install(plan, then))
 
     def start(self) -> None:
         """Start the installed version and turn the page to it."""
@@ -133,26 +145,34 @@ class SetupTask:
         self._task = asyncio.create_task(self._run(action), name="set up ComfyUI")
 
     async def _run(self, action: Coroutine[Any, Any, None]) -> None:
-        plan = self.state.plan
+        plan, pack = self.state.plan, self.state.pack
         try:
             await action
         except InstallCancelledError as error:
-            self.state = SetupState(SetupPhase.PLANNED, plan, error=error)
+            self.state = SetupState(SetupPhase.PLANNED, plan, error=error, pack=pack)
         except ComfyHeadlessError as error:
             logger.warning("The setup of ComfyUI failed: %s", error)
             phase = SetupPhase.PLANNED if plan is not None else SetupPhase.IDLE
-            self.state = SetupState(phase, plan, error=error)
+            self.state = SetupState(phase, plan, error=error, pack=pack)
         except Exception:
             logger.exception("The setup of ComfyUI failed.")
             failure = EngineError("The setup failed.", hint="See the app's log.")
             self.state = SetupState(SetupPhase.IDLE, error=failure)
 
-    async def _plan(self) -> None:
-        plan = await asyncio.to_thread(self.manager.plan)
+    async def _plan(self, pack: str) -> None:
+        manager = self.manager
+        plan = await asyncio.to_thread(lambda: manager.plan_pack(pack) if pack else manager.plan())
         if self._cancel.is_set():
             self.state = SetupState()
         else:
-            self.state = SetupState(SetupPhase.PLANNED, plan)
+            self.state = SetupState(SetupPhase.PLANNED, plan, pack=pack)
+
+    async def _remove_pack(self, name: str) -> None:
+        await asyncio.to_thread(remove_pack, self.manager.paths, name)
+        if self.manager.supervisor.state.phase is ServerPhase.STOPPED:
+            self.state = SetupState()
+        else:
+            await self._restart()
 
     async def _install(
         self, plan: InstallPlan, then: Callable[[], Awaitable[object]] | None

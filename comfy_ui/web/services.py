@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from ..client import ComfyWSClient
 from ..engine.engine_manager import EngineManager
+from ..engine.packs.pack_source import known_packs
 from ..engine.setup_task import SetupTask
 from ..jobs.job_service import JobService
 from ..library.library_service import LibraryService
@@ -95,6 +96,13 @@ class Services:
     def catalog(self) -> PresetCatalog:
         """The presets and whether each can run."""
         return self.connection.catalog
+
+    @property
+    def addable_packs(self) -> frozenset[str]:
+        """The names of the node packs that an admin can add to the server: to the managed one."""
+        if self.connection.choice.kind != "managed":
+            return frozenset()
+        return frozenset(pack.name for pack in known_packs())
 
     async def aclose(self) -> None:
         """Stop the downloads and worker processes, and close the connection."""

@@ -18,6 +18,8 @@ from comfy_ui.engine.engine_manager import EngineManager
 from comfy_ui.engine.engine_paths import Installation
 from comfy_ui.engine.installing import installer as installer_module
 from comfy_ui.engine.installing.installer import Installer, InstallProgress
+from comfy_ui.engine.packs.pack_folders import InstalledPack, installed_packs
+from comfy_ui.engine.packs.pack_source import known_packs
 from comfy_ui.engine.setup_task import SetupPhase, SetupState, SetupTask
 from comfy_ui.engine.supervision.supervisor import ServerPhase, ServerState
 from comfy_ui.errors import EngineError, StorageError, ValidationError
@@ -28,7 +30,7 @@ from comfy_ui.web.server_choice import ServerChoice, choose
 from comfy_ui.web.server_connection import ServerConnection
 from comfy_ui.web.tabs.engine_card import engine_panel
 from comfy_ui.workflow.presets.preset_store import load_presets
-from tests.engine.stand_in import Host, archive, wait_until
+from tests.engine.stand_in import Host, archive, pack_archive, wait_until
 from tests.web.support import Page
 
 INSTALLED = Installation(
@@ -45,13 +47,17 @@ INSTALLED = Installation(
 )
 
 
+unix_only = pytest.mark.skipif(os.name == "nt", reason="the stand-in for uv is a Unix script")
+
+
 @pytest.fixture
 def machine(tmp_path: Path) -> Host:
     return Host(tmp_path)
 
 
 def sends(page: Page) -> list[str]:
-    return [button["data-send"] for button in page.all("button") if "data-send" in button]
+    buttons = (button for button in page.all("button") if "data-send" in button)
+    return [button["data-send"] for button in buttons if "data-pack" not in button]
 
 
 def test_engine_panel_without_an_installation_offers_the_plan() -> None:
@@ -133,6 +139,60 @@ def test_engine_panel_memory_can_be_chosen_where_a_gpu_is_used() -> None:
     assert "Apply and restart" in Page(html).text
 
 
+def test_engine_panel_lists_node_packs_and_those_that_can_be_added(machine: Host) -> None:
+    def packs_of(**more: Any) -> Page:
+        return Page(engine_panel(SetupState(), server=ServerState(), current=INSTALLED, **more))
+
+    source = pack_archive(machine.folder, "my-nodes")
+    bad = InstalledPack(source, machine.folder, "It <crashed>.")
+    page = packs_of(packs=[bad, InstalledPack(known_packs()[0], machine.folder)])
+    drops = [one["data-pack"] for one in page.all("button") if one.get("data-send") == "drop"]
+    plans = [one["data-pack"] for one in page.all("button") if "data-pack" in one]
+    assert drops == ["my-nodes", known_packs()[0].name]
+    offered = [pack.name for pack in known_packs()[1:]]
+    assert [name for name in plans if name not in drops] == offered
+    assert plans.count("my-nodes") == 2  # try again, remove
+    for text in ("It <crashed>.", "MIT", known_packs()[0].commit[:12]):
+        assert text in page.text
+    (form,) = (one for one in page.all("form") if one["data-send"] == "plan")
+    assert form
+    assert "Node packs" in packs_of().text
+    nothing = Page(engine_panel(SetupState(), server=ServerState(), current=None))
+    assert "Node packs" not in nothing.text
+
+
+@unix_only
+async def test_setup_task_node_pack_is_planned_installed_and_removed(machine: Host) -> None:
+    async def connect(_: str) -> None:
+        return None
+
+    setup = task_for(machine, connect, restart=lambda _: None)
+    setup.plan()
+    await setup.wait()
+    setup.install()
+    await setup.wait()
+    setup.plan("no-such-pack")
+    await setup.wait()
+    assert "no node pack 'no-such-pack'" in str(setup.state.error)
+    pack_archive(machine.folder, "my-nodes")
+    plan_pack = setup.manager.plan_pack
+    copy = str(machine.folder / "my-nodes.zip")
+    manager: Any = setup.manager
+    manager.plan_pack = lambda name: plan_pack(name, copy)
+    setup.plan("my-nodes")
+    await setup.wait()
+    assert (setup.state.phase, setup.state.pack) == (SetupPhase.PLANNED, "my-nodes")
+    page = Page(engine_panel(setup.state, server=ServerState(), current=INSTALLED))
+    assert "my-nodes (license unknown) is code of others" in page.text
+    setup.install()
+    await setup.wait()
+    paths = setup.manager.paths
+    assert [one.source.name for one in installed_packs(paths, paths.current())] == ["my-nodes"]
+    setup.remove_pack("my-nodes")
+    await setup.wait()
+    assert (setup.state, installed_packs(paths, paths.current())) == (SetupState(), [])
+
+
 def test_engine_manager_chosen_memory_counts_for_the_next_start_unless_it_is_set(
     tmp_path: Path,
 ) -> None:
@@ -190,9 +250,6 @@ def task_for(machine: Host, connect: Any, **replaced: Any) -> SetupTask:
 @pytest.fixture(autouse=True)
 def no_smoke_test(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(installer_module, "run_smoke_test", lambda *_args, **_options: None)
-
-
-unix_only = pytest.mark.skipif(os.name == "nt", reason="the stand-in for uv is a Unix script")
 
 
 @unix_only

@@ -52,6 +52,7 @@ class FakeServices:
     """The services that the Workflows tab uses, over the real engine."""
 
     keeps_opened = True
+    addable_packs: frozenset[str] = frozenset()
 
     def __init__(self, client: ComfyWSClient, folder: Path) -> None:
         self.client = client
@@ -230,6 +231,17 @@ def test_requirements_list_each_missing_item_once_with_link() -> None:
     assert [a["href"] for a in page.all("a")] == ["https://x.org/a", "https://x.org/p"]
     (copy,) = [a["data-copy"] for a in page.all("button") if "data-copy" in a]
     assert copy == "models/vae/<i>.safetensors  335 MB  https://x.org/a"
+
+
+def test_requirements_node_pack_that_can_be_added_has_a_button_for_it() -> None:
+    node = Problem(
+        "missing_node", "No 'X'.", "Clone it.", extra={"url": "https://x.org/p", "pack": "P"}
+    )
+    page = Page(needs([node], packs={"P"}))
+    (button,) = page.all("button")
+    assert (button["data-do"], button["data-pack"]) == ("add-pack", "P")
+    assert "Clone it." not in page.text
+    assert Page(needs([node], packs={"Q"})).all("button") == []
 
 
 # What can be picked

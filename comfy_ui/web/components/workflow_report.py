@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,13 +33,15 @@ def report(
     editable: bool = True,
     working: Sequence[str] = (),
     folders: ModelFolders | None = None,
+    packs: Container[str] = (),
 ) -> Html:
     """The report on ``opened``.
 
     ``kept``: it is saved as a preset; ``fresh``: it was saved just now; ``editable``: its form can
     be edited. ``runs``: its form can be
     opened as it is. ``working`` are variants that would run although the preset itself does not;
-    ``folders`` are those that missing files can be downloaded to.
+    ``folders`` are those that missing files can be downloaded to, ``packs`` the node packs that can
+    be added.
     """
     preset = opened.preset
     lamp = _state(opened)
@@ -52,7 +54,11 @@ def report(
         state=lamp.text,
         description=preset.description if preset else "",
         facts=_facts(preset) if preset else [],
-        needs=needs(opened.problems, DownloadableFile(opened.id, folders) if folders else None),
+        needs=needs(
+            opened.problems,
+            DownloadableFile(opened.id, folders) if folders else None,
+            packs=packs,
+        ),
         variants=[(key, preset.variants[key].title) for key in working] if preset else [],
         has_form=preset is not None,
         runs=runs,
@@ -121,10 +127,16 @@ class DownloadableFile:
     folders: ModelFolders
 
 
-def needs(problems: Sequence[Problem], fetchable: DownloadableFile | None = None) -> Html:
+def needs(
+    problems: Sequence[Problem],
+    fetchable: DownloadableFile | None = None,
+    *,
+    packs: Container[str] = (),
+) -> Html:
     """All problems: the missing files as a table, then each other problem once.
 
-    With ``fetchable``, files that can be downloaded to this machine get a button for it.
+    With ``fetchable``, files that can be downloaded to this machine get a button for it, and so do
+    the node packs of ``packs``.
     """
     models = missing_models(problems)
     others = [p for p in problems if not isinstance(p.extra.get("model"), MissingModel)]
@@ -133,18 +145,19 @@ def needs(problems: Sequence[Problem], fetchable: DownloadableFile | None = None
         "requirements_view.html",
         "needs",
         models=_table(models, fetchable) if models else None,
-        problems=[_problem(problem) for problem in distinct.values()],
+        problems=[_problem(problem, packs) for problem in distinct.values()],
     )
 
 
-def _problem(problem: Problem) -> dict[str, Any]:
+def _problem(problem: Problem, packs: Container[str]) -> dict[str, Any]:
     url, pack = problem.extra.get("url"), problem.extra.get("pack")
     node = problem.node_title if problem.kind != "missing_node" else None
     return {
         "severity": problem.severity,
         "node": page_text(node, limit=80) if node else "",
         "message": page_text(problem.message),
-        "hint": page_text(problem.hint),
+        "hint": "" if pack in packs else page_text(problem.hint),
+        "pack": str(pack) if pack in packs else "",
         "url": str(url) if url else "",
         "link_label": page_text(str(pack or "Download page"), limit=60),
     }

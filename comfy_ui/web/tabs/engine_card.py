@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from functools import partial
 from typing import Any, Final
 
@@ -11,6 +11,8 @@ import gradio as gr
 from starlette.requests import Request
 
 from ...engine.engine_paths import Installation
+from ...engine.packs.pack_folders import InstalledPack, installed_packs
+from ...engine.packs.pack_source import known_packs
 from ...engine.planning.install_plan import InstallPlan
 from ...engine.setup_task import SetupPhase, SetupState
 from ...engine.supervision.server_log import read_tail
@@ -31,6 +33,7 @@ __all__ = ["EngineCard", "engine_panel"]
 
 _DRAW_S: Final = 0.5
 _LOG_BYTES: Final = 6000
+_ADDRESS_CHARS: Final = 400
 _MEMORY_CHOICES: Final = (
     ("auto", "Automatic"),
     ("high", "Keep models in GPU memory"),
@@ -60,7 +63,8 @@ class EngineCard:
     def build(self, parts: PageParts) -> None:
         """Create the card, which stays empty for other users."""
         card = html_block(
-            elem_id="engine", sends=["plan", "install", "start", "halt", "abort", "back", "memory"]
+            elem_id="engine",
+            sends=["plan", "install", "start", "halt", "abort", "back", "memory", "drop"],
         )
         quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
         parts.on_load.add(self._offer, card)
@@ -70,6 +74,7 @@ class EngineCard:
         card.start(self._start, outputs=[card], **quiet)
         card.back(self._back, outputs=[card], **quiet)
         card.memory(self._choose_memory, outputs=[card], **quiet)
+        card.drop(self._remove_pack, outputs=[card], **quiet)
         card.halt(self._halt, outputs=[card], **quiet)
         card.abort(self._abort, outputs=[card], **quiet)
 
@@ -84,9 +89,9 @@ class EngineCard:
         async for panel in self._panels():
             yield panel
 
-    async def _plan(self, request: gr.Request) -> AsyncGenerator[Html, None]:
+    async def _plan(self, event: gr.EventData, request: gr.Request) -> AsyncGenerator[Html, None]:
         self._access.require("set_up_engine", request)
-        self._setup.plan()
+        self._setup.plan(str(from_page(event).get("pack", ""))[:_ADDRESS_CHARS])
         async for panel in self._panels():
             yield panel
 
@@ -118,6 +123,14 @@ class EngineCard:
     ) -> AsyncGenerator[Html, None]:
         self._access.require("set_up_engine", request)
         self._setup.choose_memory(str(from_page(event).get("memory", "")))
+        async for panel in self._panels():
+            yield panel
+
+    async def _remove_pack(
+        self, event: gr.EventData, request: gr.Request
+    ) -> AsyncGenerator[Html, None]:
+        self._access.require("set_up_engine", request)
+        self._setup.remove_pack(str(from_page(event).get("pack", "")))
         async for panel in self._panels():
             yield panel
 
@@ -174,6 +187,7 @@ class EngineCard:
             in_use=self._connection.choice.kind == "managed",
             memory="" if manager.memory_is_set else manager.options.memory,
             first=self._first_preset(),
+            packs=installed_packs(paths, paths.current()),
         )
 
 
@@ -188,14 +202,18 @@ def engine_panel(
     in_use: bool = False,
     memory: str = "",
     first: Preset | None = None,
+    packs: Sequence[InstalledPack] = (),
 ) -> Html:
     """The state of the managed ComfyUI, and what can be done next.
 
     ``in_use``: the page sends its jobs there. ``memory``: how it uses the GPU's memory, if that
     can be chosen. ``first``: the preset to begin with, whose files can be downloaded afterwards.
+    ``packs``: the node packs of the version.
     """
     has_gpu = current is not None and current.device != "cpu"
     progress = setup.progress
+    names = {pack.source.name for pack in packs}
+    offers = [(pack.name, pack.purpose) for pack in known_packs() if pack.name not in names]
     return render(
         "engine_card.html",
         "engine_panel",
@@ -233,7 +251,20 @@ def engine_panel(
         memory=memory if has_gpu else "",
         memory_choices=_MEMORY_CHOICES,
         first=_first_facts(first) if first is not None else "",
+        pack=setup.pack,
+        packs=[_pack_facts(pack) for pack in packs],
+        offers=offers,
     )
+
+
+def _pack_facts(pack: InstalledPack) -> dict[str, str]:
+    source = pack.source
+    return {
+        "name": source.name,
+        "commit": source.commit[:12],
+        "license": page_text(source.license, limit=60),
+        "trouble": page_text(pack.trouble, limit=400),
+    }
 
 
 def _first_facts(preset: Preset) -> str:
@@ -242,14 +273,16 @@ def _first_facts(preset: Preset) -> str:
 
 
 def _plan_facts(plan: InstallPlan) -> list[tuple[str, str]]:
+    packs = [("Node packs", ", ".join(pack.name for pack in plan.packs))] if plan.packs else []
     fast, slow = plan.minutes
     free = f", {size(plan.free_bytes)} free" if plan.free_bytes is not None else ""
     fetched = size(plan.download_bytes)
     return [
         ("Release", page_text(plan.source.label, limit=200)),
+        *packs,
         ("Device", page_text(plan.device, limit=200)),
-        ("PyTorch", page_text(plan.packages, limit=300)),
-        ("Python", page_text(plan.python, limit=200)),
+        *([] if plan.base else [("PyTorch", page_text(plan.packages, limit=300))]),
+        *([] if plan.base else [("Python", page_text(plan.python, limit=200))]),
         ("Download", f"about {fetched}, {fast} to {slow} min" if plan.download_bytes else "0 MB"),
         ("Disk space", f"about {size(plan.installed_bytes)}{free}"),
         ("Folder", page_text(str(plan.folder), limit=300)),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from typing import Final
 
 from ...models.inventory import fitting_presets
@@ -33,11 +33,12 @@ def presets_panel(
     *,
     online: bool = True,
     vram_bytes: int = 0,
+    packs: Container[str] = (),
 ) -> Html:
     """Show which presets can run and what the others lack, incomplete ones first.
 
     ``folders`` are the folders for missing files. ``online``: a server answers. ``vram_bytes``:
-    suggest presets that fit into that much GPU memory.
+    suggest presets that fit into that much GPU memory. ``packs``: node packs that can be added.
     """
     listed = list(entries)
     ready = sum(entry.ready is True for entry in listed)
@@ -53,7 +54,9 @@ def presets_panel(
                 entry.preset.title,
                 readiness(entry, online=online),
                 needs(
-                    entry.errors, DownloadableFile(entry.preset.id, folders) if folders else None
+                    entry.errors,
+                    DownloadableFile(entry.preset.id, folders) if folders else None,
+                    packs=packs,
                 ),
             )
             for entry in listed

@@ -159,6 +159,9 @@ class StatusTab(Tab):
                     self._services.connection.model_folders if fetches else None,
                     online=self._services.catalog.online,
                     vram_bytes=gpu_memory_bytes(servers),
+                    packs=self._services.addable_packs
+                    if self._access.allows("set_up_engine", request)
+                    else (),
                 ),
             ),
             share_panel(self._share.link, now=time.time()) if self._share and private else Html(""),

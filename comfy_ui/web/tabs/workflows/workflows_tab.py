@@ -215,6 +215,7 @@ class WorkflowsTab(Tab):
             opened,
             runs=self._services.connection.keeps_opened,
             folders=self._services.connection.model_folders,
+            packs=self._services.addable_packs,
         )
 
     def _preset_report(self, name: str, *, fresh: bool = False) -> Html:
@@ -238,6 +239,7 @@ class WorkflowsTab(Tab):
             fresh=fresh,
             working=working,
             folders=self._services.connection.model_folders,
+            packs=self._services.addable_packs,
         )
 
 
