@@ -412,6 +412,8 @@ window.comfy = /** @type {ComfyPage} */ (/** @type {unknown} */ ((() => {
       // keepalive: a small request still arrives if the page is closed meanwhile.
       const answer = await fetch(path, { method: "POST", headers: { "Content-Type": "application/json" }, body, keepalive: body.length < 15000 });
       if (answer.ok) return await answer.json();
+      // A proxy has lost the app, which may have the request: as if the connection were lost.
+      if (answer.status === 502 || answer.status === 504) throw new TypeError("The app is away");
       const problem = await answer.json().catch(() => ({}));
       toast(problem.error ?? (answer.status === 401 ? "Your session has ended. Reload the page to log in." : "That did not work"));
     } catch {

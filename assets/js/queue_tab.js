@@ -13,6 +13,7 @@
   let dragged = null;
   /** Idempotency keys of Try again by job, until the answer and past a double click. @type {Record<string, string>} */
   const retries = {};
+  const AGAIN_MS = 2000;
   const MEMBERS_PAGE = 25;
   const MEMBERS_REST_MS = 1000;
   /** The unfolded groups: how many jobs are shown, and whether their request runs or has to be repeated. @type {Map<string, { count: number, busy: boolean, stale: boolean }>} */
@@ -96,10 +97,17 @@
 
   // ---- stream --------------------------------------------------------------------------------
 
+  const inSight = () => root()?.offsetParent && document.visibilityState === "visible";
   function listen() {
     if (stream) return;
-    stream = new EventSource("queue/events");
+    const source = (stream = new EventSource("queue/events"));
     stream.onmessage = (event) => draw(JSON.parse(event.data));
+    stream.onerror = () => {
+      // The browser reopens a lost connection. It gives up on a response that is no stream.
+      if (source.readyState !== EventSource.CLOSED || source !== stream) return;
+      stream = null;
+      setTimeout(() => inSight() && listen(), AGAIN_MS);
+    };
   }
   function rest() {
     stream?.close();
@@ -112,7 +120,7 @@
   });
   document.addEventListener("visibilitychange", () => {
     if (document.visibilityState === "hidden") rest();
-    else if (root()?.offsetParent) listen();
+    else if (inSight()) listen();
   });
   addEventListener("pagehide", rest);
   window.comfy.onIsland((island) => {

@@ -101,7 +101,7 @@ def test_generate_before_reload_queues_all_presses(busy: Any) -> None:
     assert sorted(waiting(busy)) == ["one", "three", "two"]
 
 
-LOSE_JS = """([lost, arrives]) => {
+LOSE_JS = """([lost, arrives, status]) => {
   const fetch = window.fetch;
   window.jobs = [];
   window.tries = 0;
@@ -113,6 +113,7 @@ LOSE_JS = """([lost, arrives]) => {
     const answer = await fetch(path, ...more);
     const { job, done } = await answer.clone().json();
     window.jobs.push(job ?? done);
+    if (bad && status) return new Response('from a proxy', {status});
     if (bad) throw new TypeError('cut off');
     return answer;
   };
@@ -129,9 +130,9 @@ def test_generate_unreachable_server_shows_a_toast_and_recovers(busy: Any) -> No
     wait_for(busy, "away")
 
 
-@pytest.mark.parametrize("lost", [1, TRIES])
-def test_generate_lost_response_creates_one_job(busy: Any, lost: int) -> None:
-    busy.evaluate(LOSE_JS, [lost, True])
+@pytest.mark.parametrize(("lost", "status"), [(1, 502), (TRIES, 0)])
+def test_generate_lost_response_creates_one_job(busy: Any, lost: int, status: int) -> None:
+    busy.evaluate(LOSE_JS, [lost, True, status])
     generate(busy, "once", steps=2)
     if lost == TRIES:  # an error was shown, and the user presses again
         busy.wait_for_selector("#toast:has-text('Connection lost')")

@@ -12,7 +12,9 @@ from PIL import Image
 
 from comfy_ui.client import ComfyWSClient
 from comfy_ui.errors import ValidationError
+from comfy_ui.jobs.grids import grid_service
 from comfy_ui.jobs.grids.contact_sheet import draw
+from comfy_ui.jobs.grids.grid_service import GridService
 from comfy_ui.jobs.job_service import JobService, open_jobs
 from comfy_ui.storage.records import Grid, GridAxis, GridCell, JobRequest, JobStatus, WebhookTarget
 from tests.jobs.support import end_of, sleepy_graph
@@ -70,6 +72,36 @@ async def test_grid_sheet_is_a_result_and_cells_stay(service: JobService) -> Non
     again = await service.submit(JobRequest(user_id="ann", preset=job.preset, values=job.values))
     assert (await end_of(service, again)).items
     assert await service.library.results("bob") == []
+
+
+async def test_grid_of_an_app_that_has_ended_gets_its_sheet_from_another_app(
+    service: JobService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("_QUEUED_WITHIN_S", "_LEFT_TO_ITS_APP_S"):
+        monkeypatch.setattr(grid_service, name, 0.0)
+    monkeypatch.setattr(grid_service, "_LOOK_EVERY_S", 0.05)
+    others = [
+        GridService(
+            store=service._store,
+            queue=service._queue,
+            files=service.library.files,
+            file_thread=service.library.file_thread,
+            shared=True,
+        )
+        for _ in range(2)
+    ]
+    grid = await service.submit_grid(requests(), across=ACROSS, down=DOWN)
+    await service._grids.aclose()  # its app has ended
+    for other in others:
+        await other.open()
+    async with asyncio.timeout(60):
+        while await service._store.unfinished_grids():  # noqa: ASYNC110 -- no event says so
+            await asyncio.sleep(0.05)
+    for other in others:
+        await other.aclose()
+    sheets = [item for item in await service.library.results("ann") if "grid" in item.filename]
+    assert len(sheets) == 1
+    assert sheets[0].group_id == grid.id
 
 
 async def test_follow_queue_counts_grid_sheet_as_ended(service: JobService) -> None:
