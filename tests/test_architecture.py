@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
@@ -63,15 +64,40 @@ def _unit(path: Path) -> str:
     return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
 
 
+@dataclass(frozen=True)
+class _Source:
+    """What five tests look at in a file, without the rest of its syntax tree."""
+
+    imports: list[ast.Import | ast.ImportFrom]
+    images_opened: list[ast.Call]
+    classes: list[str]
+
+
+@cache
+def _source(path: Path) -> _Source:
+    nodes = [*ast.walk(ast.parse(path.read_text(encoding="utf-8")))]
+    return _Source(
+        imports=[node for node in nodes if isinstance(node, ast.Import | ast.ImportFrom)],
+        images_opened=[
+            node
+            for node in nodes
+            if isinstance(node, ast.Call)
+            and isinstance(node.func, ast.Attribute)
+            and ast.unparse(node.func) in {"Image.open", "PIL.Image.open"}
+        ],
+        classes=[node.name for node in nodes if isinstance(node, ast.ClassDef)],
+    )
+
+
 @cache
 def _imports(path: Path) -> set[str]:
     """Absolute names of all modules that a file imports, wherever the statement stands."""
     package = ["comfy_ui", *path.relative_to(PACKAGE).parts[:-1]]
     names: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in _source(path).imports:
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
+        else:
             base = package[: len(package) - node.level + 1] if node.level else []
             module = ".".join([*base, node.module] if node.module else base)
             names |= {module} | {f"{module}.{alias.name}" for alias in node.names}
@@ -112,12 +138,8 @@ def test_imports_of_httpx_are_in_the_client_only(path: Path) -> None:
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
 def test_image_open_has_an_explicit_list_of_formats(path: Path) -> None:
     """Pillow tries all of its formats otherwise; for EPS it runs Ghostscript."""
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Call) and ast.unparse(node.func) in {
-            "Image.open",
-            "PIL.Image.open",
-        }:
-            assert "formats" in {keyword.arg for keyword in node.keywords}, f"line {node.lineno}"
+    for node in _source(path).images_opened:
+        assert "formats" in {keyword.arg for keyword in node.keywords}, f"line {node.lineno}"
 
 
 # --- the module graph -------------------------------------------------------------------------
@@ -166,10 +188,10 @@ def _module_graph() -> dict[str, set[str]]:
     for name, path in modules.items():
         package = ["comfy_ui", *path.relative_to(PACKAGE).parts[:-1]]
         imported: set[str] = set()
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        for node in _source(path).imports:
             if isinstance(node, ast.Import):
                 imported |= {alias.name for alias in node.names}
-            elif isinstance(node, ast.ImportFrom):
+            else:
                 base = package[: len(package) - node.level + 1] if node.level else []
                 module = ".".join([*base, node.module] if node.module else base)
                 longer = {alias.name: f"{module}.{alias.name}" for alias in node.names}
@@ -223,12 +245,7 @@ def test_file_stems_are_unique() -> None:
 
 
 def test_class_names_are_unique() -> None:
-    names = [
-        node.name
-        for path in FILES
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
-        if isinstance(node, ast.ClassDef)
-    ]
+    names = [name for path in FILES for name in _source(path).classes]
     assert {name for name in names if names.count(name) > 1} <= CLASSES_USED_TWICE
 
 
