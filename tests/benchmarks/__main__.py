@@ -1,13 +1,19 @@
 """``python -m tests.benchmarks``: what the clients cost, beside a raw aiohttp client as the floor.
 
-Against the embedded engine in a process of its own, or the server at COMFYUI_URL.
+Against the embedded engine in a process of its own, or the server at --url or COMFYUI_URL. How well
+the percentage is time on a real ComfyUI, freshly started::
+
+    python -m tests.benchmarks --only progress --url http://127.0.0.1:8188 --presets sd15 \\
+        --set width=256 --set height=256 --set steps=12
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import json
 import os
+from typing import Any
 
 from tests.benchmarks import measure, progress, studio
 from tests.benchmarks.gap import gaps
@@ -17,7 +23,14 @@ PARTS = ("latency", "burst", "previews", "pending", "import", "progress", "studi
 
 
 def main(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.benchmarks",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "--url", help="a ComfyUI for latency, burst, gap and progress; else COMFYUI_URL"
+    )
     parser.add_argument("--jobs", type=int, default=100, help="instant jobs for each client")
     parser.add_argument("--at-once", type=int, default=200, help="jobs in a burst")
     parser.add_argument("--rounds", type=int, default=3, help="bursts; the best one counts")
@@ -31,9 +44,19 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument(
         "--presets", choices=progress.PRESETS, action="append", help="for the progress"
     )
+    parser.add_argument(
+        "--set",
+        metavar="NAME=VALUE",
+        type=_value,
+        action="append",
+        default=[],
+        help="a value of the presets for the progress, such as steps=12",
+    )
     parser.add_argument("--only", choices=PARTS, action="append", help="leave out the other parts")
     args = parser.parse_args(argv)
     parts = args.only or PARTS
+    if args.url:
+        os.environ["COMFYUI_URL"] = args.url
 
     server = os.environ.get("COMFYUI_URL", "embedded engine, own process")
     print(f"server: {server}; {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}\n")
@@ -74,7 +97,7 @@ def main(argv: list[str] | None = None) -> None:
     if "studio" in parts:
         _print_studio(args.at_once, args.rounds)
     if "progress" in parts:
-        _print_progress(args.presets or [*progress.PRESETS])
+        _print_progress(args.presets or [*progress.PRESETS], dict(args.set))
     if "import" in parts:
         for module in ("comfy_ui", "comfy_ui.client"):
             print(f"import {module}: {measure.import_ms(module):.0f} ms")
@@ -90,10 +113,15 @@ def _print_studio(jobs: int, rounds: int) -> None:
     print()
 
 
-def _print_progress(presets: list[str]) -> None:
+def _value(text: str) -> tuple[str, Any]:
+    name, _, value = text.partition("=")
+    return name, json.loads(value)
+
+
+def _print_progress(presets: list[str], values: dict[str, Any]) -> None:
     print("progress                 run   seconds   |progress - time|   ETA error after 2 steps")
     for preset in presets:
-        for number, run in enumerate(progress.measure(preset), start=1):
+        for number, run in enumerate(progress.measure(preset, values=values), start=1):
             eta = "-" if run.eta_error is None else f"{run.eta_error:.0%}"
             known = ", known from the start" if run.eta_from_start else ""
             print(

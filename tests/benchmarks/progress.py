@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from statistics import mean
+from types import MappingProxyType
 from typing import Any
 
 from comfy_ui import ComfyWSClient, Progress
@@ -28,6 +29,7 @@ class Speed:
 
 
 PRESETS = {
+    "sd15": Speed(0.2, {"CheckpointLoaderSimple": 2.0, "CLIPTextEncode": 0.1, "VAEDecode": 0.3}),
     "z_image_turbo": Speed(
         0.5,
         {
@@ -110,16 +112,26 @@ def server_for(speed: Speed, scale: float) -> Iterator[str]:
         yield url
 
 
-def measure(preset: str, *, scale: float = 1.0, runs: int = 2) -> list[Run]:
-    """Run a preset several times on a server that nothing is known of, with other prompts."""
+def measure(
+    preset: str,
+    *,
+    scale: float = 1.0,
+    runs: int = 2,
+    values: Mapping[str, Any] = MappingProxyType({}),
+) -> list[Run]:
+    """Run a preset several times on a server that nothing is known of, with other prompts.
+
+    ``values`` are those of its params that are not to have their defaults.
+    """
     speed = PRESETS[preset]
+    values = {**speed.values, **values}
 
     async def measured(url: str) -> list[Run]:
         async with ComfyWSClient(url=url) as client:
             return [
                 await watch(
                     client,
-                    compile_workflow(preset, prompt=f"a fox, {run}", seed=run, **speed.values),
+                    compile_workflow(preset, prompt=f"a fox, {run}", seed=run, **values),
                 )
                 for run in range(runs)
             ]

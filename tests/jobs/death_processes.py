@@ -25,7 +25,11 @@ KILLER: Final = "made_killer"
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """What happens. ``grace_s``: how long the app looks for a job that its server has lost."""
+    """What happens.
+
+    ``grace_s``: how long the app looks for a job that its server has lost. ``blurs``: the work of a
+    job on a ComfyUI that ``comfyui`` starts, unless ``graph`` is given.
+    """
 
     jobs: int = 30
     kills: int = 10
@@ -36,6 +40,7 @@ class Plan:
     comfyui: str = ""
     url: str = ""
     graph: str = ""
+    blurs: int = 4
     seed: int = 0
 
     def requests(self) -> list[JobRequest]:
@@ -43,11 +48,7 @@ class Plan:
         requests = []
         for number in range(self.jobs + 1):
             name = str(number) if number else KILLER.removeprefix("made_")
-            graph: dict[str, Any] = (
-                json.loads(Path(self.graph).read_text().replace("NONCE", str(9000 + number)))
-                if self.graph
-                else sleepy_graph(nonce=number, seconds=self.job_s if number else 60.0)
-            )
+            graph = self._graph(number)
             for node in graph.values():
                 if node["class_type"].startswith("SaveImage"):
                     node["inputs"]["filename_prefix"] = f"made_{name}"
@@ -57,6 +58,28 @@ class Plan:
             requests.append(request)
         middle = self.jobs // 3
         return [*requests[1:middle], requests[0], *requests[middle:]]
+
+    def _graph(self, number: int) -> dict[str, Any]:
+        nonce = 9000 + number
+        if self.graph:
+            graph: dict[str, Any] = json.loads(
+                Path(self.graph).read_text().replace("NONCE", str(nonce))
+            )
+            return graph
+        if self.comfyui:
+            return blurred_graph(nonce=nonce, blurs=self.blurs)
+        return sleepy_graph(nonce=number, seconds=self.job_s if number else 60.0)
+
+
+def blurred_graph(*, nonce: int, blurs: int) -> dict[str, Any]:
+    """A graph of core nodes, without models; each blur takes about half a second of a CPU."""
+    image = {"width": 512, "height": 512, "batch_size": 1, "color": nonce}
+    graph: dict[str, Any] = {"1": {"class_type": "EmptyImage", "inputs": image}}
+    for number in range(2, blurs + 2):
+        blur = {"image": [str(number - 1), 0], "blur_radius": 31, "sigma": 10.0}
+        graph[str(number)] = {"class_type": "ImageBlur", "inputs": blur}
+    save = {"images": [str(blurs + 1), 0], "filename_prefix": ""}
+    return graph | {str(blurs + 2): {"class_type": "SaveImage", "inputs": save}}
 
 
 def serve_app(url: str, folder: str, plan: Plan) -> None:

@@ -6,8 +6,13 @@ job has exactly one result in the library, without a click; only the last one ha
 its second death. Exits with 1 otherwise.
 
 By default, ComfyUI is the embedded engine in a process of its own. With ``--comfyui COMMAND`` it is
-what the command starts, and ``--graph FILE`` is what the jobs run: a graph in API format, in which
-``NONCE`` stands for a number of each job.
+what the command starts, which must be one process (in a shell script: ``exec``) that answers at
+``--url``. Jobs there blur an image, or run ``--graph FILE``: a graph in API format, in which
+``NONCE`` stands for a number of each job. A kill waits for a job to run that was not hit before, so
+jobs have to take about a second, and there must be more of them than kills::
+
+    python -m tests.jobs.deaths --every-s 10 --url http://127.0.0.1:8195 --comfyui \\
+        "-C path/to/ComfyUI venv/bin/python main.py --cpu --port 8195"
 """
 
 from __future__ import annotations
@@ -142,7 +147,9 @@ class Run:
 
     async def _start_server(self) -> None:
         self._server.start()
-        while await self._queue() is None:  # noqa: ASYNC110
+        while await self._queue() is None:
+            if self._server.ended:
+                raise RuntimeError("ComfyUI has ended by itself: see its output above.")
             await asyncio.sleep(0.1)
 
     async def _queue(self) -> list[list[Any]] | None:
@@ -257,7 +264,11 @@ async def deaths(plan: Plan) -> Account:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m tests.jobs.deaths")
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.jobs.deaths",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--jobs", type=int, default=30)
     parser.add_argument("--kills", type=int, default=10)
     parser.add_argument("--every-s", type=float, default=5.0, help="between kills of ComfyUI")
@@ -266,6 +277,7 @@ def main() -> int:
     parser.add_argument("--comfyui", default="", help="the command that starts ComfyUI")
     parser.add_argument("--url", default="", help="where that ComfyUI answers")
     parser.add_argument("--graph", default="", help="a graph for that ComfyUI, in API format")
+    parser.add_argument("--blurs", type=int, default=4, help="work of a job without --graph")
     parser.add_argument("--seed", type=int, default=0)
     account = asyncio.run(deaths(Plan(**vars(parser.parse_args()))))
     print(account)
