@@ -32,6 +32,7 @@ STRIPS: Final = {
 }
 """The fields of lists, which the page draws as strips. A preset shows those that it takes."""
 _MANY: Final = 12  # more fields under Advanced than this get headings
+_SIZE: Final = "Exact size"  # of the fields whose choices are in the main part
 
 
 def form(
@@ -77,7 +78,7 @@ def form(
         if param.id in size_ids:
             if param.id == size_ids[0] and not param.advanced:
                 main.append(field_widgets.size(preset, filled))
-            advanced.append((param.group, field))
+            advanced.append((param.group if param.advanced else _SIZE, field))
         elif param.advanced:
             advanced.append((param.group, field))
         else:

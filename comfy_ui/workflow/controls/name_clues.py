@@ -68,6 +68,9 @@ _CLASS_PLUMBING = {
     "noise_seed": re.compile("KSamplerAdvanced"),  # without noise; with noise it is the seed
 }
 
+# Nodes that search and replace in texts, such as those that pick a line of a prompt.
+_TEXT_TOOLS = re.compile(r"^(Regex|StringReplace|StringContains|StringCompare|StringSubstring)")
+
 # Nodes of packs that declare a parameter of the workflow, and their input with its value.
 _PARAMETER_CLASS = re.compile(r"SwarmInput|ETN_Parameter|CozyGen\w*Input|CPackInput")
 _PARAMETER_VALUES = (
@@ -101,9 +104,15 @@ def is_plumbing(class_type: str, name: str) -> bool:
 
     >>> is_plumbing("SaveImage", "filename_prefix"), is_plumbing("LoraLoader", "strength_model")
     (True, False)
+    >>> is_plumbing("RegexExtract", "mode")
+    True
     """
     classes = _CLASS_PLUMBING.get(name)
-    return bool(_PLUMBING.search(name) or (classes and classes.search(class_type)))
+    return bool(
+        _PLUMBING.search(name)
+        or _TEXT_TOOLS.search(class_type)
+        or (classes and classes.search(class_type))
+    )
 
 
 def parameter_input(class_type: str, inputs: Mapping[str, Any]) -> str | None:

@@ -39,6 +39,8 @@ _FILES = {
     "control_net_name": "ControlNet",
 }
 _TYPED_TITLE = re.compile(r"(?:int|float|string|text|boolean|bool)\w*\s*\((.+)\)", re.IGNORECASE)
+_NUMBER = re.compile(r"[0-9]+")
+_LORA_HELP = "How strongly the LoRA changes the result: 0 turns it off."
 _ABSURD = 2**31 - 1  # a bound at or beyond this is no real limit
 
 _GROUPS: Mapping[Role, str] = {
@@ -100,10 +102,13 @@ class ControlDraft:
 
 
 def present(drafts: list[ControlDraft]) -> Iterator[Control]:
-    """Yield the finished controls, in the same order, with ids and labels that tell them apart."""
+    """Yield the finished controls, with ids and labels that tell them apart.
+
+    They keep their order, except that numbered ones ascend.
+    """
     ids: set[str] = set()
     numbers: Counter[str] = Counter()
-    for draft, label in zip(drafts, _distinct_labels(drafts), strict=True):
+    for draft, label in _ascending(drafts, _distinct_labels(drafts)):
         stem = draft.role if usual(draft.role) else _slug(draft.author_label or _label(draft))
         key = stem
         while key in ids:
@@ -111,6 +116,30 @@ def present(drafts: list[ControlDraft]) -> Iterator[Control]:
             key = f"{stem}_{numbers[stem] + 1}"
         ids.add(key)
         yield _control(draft, label, key)
+
+
+def _ascending(
+    drafts: Sequence[ControlDraft], labels: Sequence[str]
+) -> list[tuple[ControlDraft, str]]:
+    """Put controls whose labels differ only by numbers in the order of these, on their places.
+
+    The order that an author chose stays.
+    """
+    pairs = [*zip(drafts, labels, strict=True)]
+    places: dict[tuple[bool, str, Role, str], list[int]] = {}
+    for place, (draft, label) in enumerate(pairs):
+        if not (draft.hint and draft.hint.chosen):
+            key = draft.hidden, _group(draft), draft.role, _NUMBER.sub("#", label)
+            places.setdefault(key, []).append(place)
+    for alike in places.values():
+        ascending = sorted((pairs[place] for place in alike), key=_numbers)
+        for place, pair in zip(alike, ascending, strict=True):
+            pairs[place] = pair
+    return pairs
+
+
+def _numbers(pair: tuple[ControlDraft, str]) -> list[int]:
+    return [*map(int, _NUMBER.findall(pair[1]))]
 
 
 def _distinct_labels(drafts: list[ControlDraft]) -> list[str]:
@@ -208,7 +237,7 @@ def _control(draft: ControlDraft, label: str, key: str) -> Control:
     if draft.role == "seed" and isinstance(default, int):
         default = max(0, min(default, MAX_SEED))
     choices = hint.choices if hint and hint.choices else spec.choices
-    help_text = hint.help if hint else ""
+    help_text = (hint.help if hint else "") or spec.tooltip or _help(draft)
     return Control(
         id=key,
         role=draft.role,
@@ -223,10 +252,18 @@ def _control(draft: ControlDraft, label: str, key: str) -> Control:
         advanced=draft.advanced,
         hidden=draft.hidden,
         group=_group(draft),
-        help=help_text or spec.tooltip or str(usual(draft.role).get("help", "")),
+        help=help_text,
         multiline=spec.multiline or draft.role in ("prompt", "negative"),
         optional=not spec.required,
     )
+
+
+def _help(draft: ControlDraft) -> str:
+    """The help of the role; of a strength only where it is that of denoising."""
+    name = draft.literal.target.input.rpartition(".")[2]
+    if draft.role == "strength" and name != "denoise":
+        return _LORA_HELP if name in _STRENGTHS else ""
+    return str(usual(draft.role).get("help", ""))
 
 
 def _kind(draft: ControlDraft) -> ControlKind:
