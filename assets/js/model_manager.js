@@ -31,6 +31,10 @@
     const answer = await fetch("model-files").catch(() => null);
     if (answer?.ok) take(await answer.json());
   }
+  /** Change the setting, as under Settings. @param {string | null} value */
+  async function saveToken(value) {
+    if (await post("admin/settings", { name: "hf_token", value })) await show();
+  }
   function showPublished() {
     const found = $("[data-published]", place());
     if (found) draw(found, published);
@@ -61,6 +65,11 @@
     else if (event.target.matches?.("[data-model-sort]")) order = event.target.value;
     else return;
     arrange();
+  });
+  document.addEventListener("submit", async (/** @type {On<SubmitEvent>} */ event) => {
+    if (event.target.dataset.form !== "hub-token") return;
+    event.preventDefault();
+    saveToken(String(new FormData(event.target).get("token")).trim());
   });
   document.addEventListener("submit", async (/** @type {On<SubmitEvent>} */ event) => {
     if (event.target.dataset.form !== "look-up-model") return;
@@ -116,6 +125,9 @@
   }
   Object.assign(window.comfy.actions, {
     "delete-model": (button) => remove(button.dataset.id, false),
+    async "forget-hub-token"() {
+      await saveToken(null);
+    },
     async "restore-model"(button) {
       take(await post("model-files/restore", { id: button.dataset.id }));
     },

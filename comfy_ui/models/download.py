@@ -47,6 +47,7 @@ _MAX_JSON_BYTES: Final = 16 * 2**20
 _MAX_FILE_BYTES: Final = 200 * 10**9
 _TIMEOUT: Final = httpx.Timeout(30.0, connect=15.0)
 _RANGE: Final = re.compile(r"bytes (?:(\d+)-\d+|\*)/(\d+)")
+_HOW_TO_LOG_IN: Final = "save a Hugging Face token under Models in Status, or set HF_TOKEN."
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
 
 
@@ -65,10 +66,8 @@ class ModelSources:
     def of(cls, settings: Settings) -> ModelSources:
         """Return the sources of the settings."""
         hosts = (host.strip().lower() for host in settings.download_hosts.split(","))
-        token = settings.hf_token
-        return cls(
-            frozenset(host for host in hosts if host), token.get_secret_value() if token else None
-        )
+        token = settings.hf_token.get_secret_value() if settings.hf_token else None
+        return cls(frozenset(host for host in hosts if host), token)
 
     def check(self, url: str, *, redirected: bool = False) -> None:
         """Check that a URL may be requested.
@@ -184,7 +183,8 @@ async def fetch_json(url: str, sources: ModelSources) -> Any:
                         raise ModelDownloadError(
                             f"There is no such model, or it requires a login "
                             f"({response.status_code}).",
-                            hint="Check the address, and HF_TOKEN if the model is gated.",
+                            hint=f"Check the address. If the model is gated, accept its license "
+                            f"on its page, then {_HOW_TO_LOG_IN}",
                         )
                     if response.status_code != 200:
                         raise ModelDownloadError(
@@ -494,10 +494,12 @@ class _Transfer:
         name = self._part.target.name
         page = self._url.partition("/resolve/")[0]
         if status in {401, 403}:
-            token = "one that may read it (yours may not)" if self._sources.token else "your token"
+            hint = f"Accept the license at {page}, then {_HOW_TO_LOG_IN}"
+            if self._sources.token:
+                hint = f"Accept the license at {page} with the account of your token: it may not "
+                hint += "read the file yet."
             return ModelDownloadError(
-                f"The publisher of '{name}' requires a login ({status}).",
-                hint=f"Accept the terms at {page}, and set HF_TOKEN to {token}.",
+                f"The publisher of '{name}' requires a login ({status}).", hint=hint
             )
         if status in {404, 410}:
             return ModelDownloadError(

@@ -241,7 +241,8 @@ async def test_download_model_gated_file_sends_token_to_hub_only(
     publisher.token = "hf_secret"
     with pytest.raises(ModelDownloadError, match="requires a login") as caught:
         await fetch(publisher, target)
-    assert "HF_TOKEN" in caught.value.hint
+    assert "Accept the license at" in caught.value.hint
+    assert "save a Hugging Face token under Models in Status, or set HF_TOKEN" in caught.value.hint
     with publishing(authority) as store:
         publisher.moved_to = f"{store.url}/blob"
         hub = ModelSources(frozenset({store.host}), token="hf_secret", hub=publisher.host)

@@ -27,7 +27,9 @@ CANARIES = {
     "COMFY_UI_AUTH": "anna:canary-of-the-login",
 }
 URL_SECRET = "canary-in-the-address"
-SECRETS = [value.rpartition(":")[2] for value in CANARIES.values()] + [URL_SECRET, S3_SECRET]
+SAVED_TOKEN = "hf_canaryOfTheSavedToken"  # typed on the page; HF_TOKEN wins, so it is refused
+SECRETS = [value.rpartition(":")[2] for value in CANARIES.values()]
+SECRETS += [URL_SECRET, S3_SECRET, SAVED_TOKEN]
 
 
 class Echo:
@@ -157,6 +159,12 @@ def collect_texts(url: str, name: str | None) -> dict[str, str]:
         if name is None:
             return texts
         person: Any = PageClient(client, name)
+        for token in (SAVED_TOKEN, f"{SAVED_TOKEN} in two words"):
+            answer = client.post("/admin/settings", json={"name": "hf_token", "value": token})
+            texts[f"token for {name}"] = f"{answer.headers} {answer.text}"
+        texts["models"] = client.get("/model-files").text
+        address = {"address": "https://huggingface.co/owner/name"}  # cannot be reached
+        texts["look-up"] = client.post("/model-files/look-up", json=address).text
         values = {"steps": 4, "width": 384, "height": 384}
         for call in (
             ("generate", "sd15", "a cat", values),

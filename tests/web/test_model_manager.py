@@ -9,6 +9,7 @@ from typing import Any
 
 import httpx
 import pytest
+from pydantic import SecretStr
 from starlette.applications import Starlette
 
 from comfy_ui.errors import MissingModel
@@ -58,6 +59,7 @@ async def services(base: Path) -> AsyncIterator[Any]:
         connection=SimpleNamespace(model_folders=ModelFolders(base=base), refresh=refresh),
         catalog=SimpleNamespace(entries=[SimpleNamespace(preset=PRESET)]),
         refreshed=refreshed,
+        changed_settings=SimpleNamespace(is_fixed=lambda _: False),
     )
     await downloads.aclose()
 
@@ -191,7 +193,7 @@ async def test_model_manager_downloads_a_file_of_a_publisher_into_the_chosen_fol
         )
         buttons = [tag for tag in shown.all("button") if tag.get("data-do") == "fetch-models"]
         assert [tag["data-file"] for tag in buttons] == ["a.safetensors", "b.pth"]
-        assert "set HF_TOKEN first" in shown.text
+        assert "save a token below first" in shown.text
         start = {"address": "owner/name", "file": "a.safetensors"}
         refused = await page.post("/downloads/start", json=start)
         assert "Nothing tells the folder" in refused.json()["error"]
@@ -226,3 +228,18 @@ def test_published_panel_escapes_names_and_says_when_the_token_is_used() -> None
     assert "<b>" not in html
     assert "<i>" not in html
     assert "Uses your Hugging Face token" in Page(html).text
+
+
+async def test_model_manager_has_a_form_for_the_token_unless_it_is_set_elsewhere(
+    services: Any,
+) -> None:
+    async with browser(services) as page:
+        html = (await page.get("/model-files")).json()["html"]
+        assert 'data-form="hub-token"' in html
+        assert "forget-hub-token" not in html
+        services.settings.change({"hf_token": SecretStr("hf_saved_on_the_page")})
+        html = (await page.get("/model-files")).json()["html"]
+        assert "forget-hub-token" in html
+        assert "hf_saved_on_the_page" not in html
+        services.changed_settings = SimpleNamespace(is_fixed=lambda name: name == "hf_token")
+        assert "hub-token" not in (await page.get("/model-files")).json()["html"]

@@ -175,6 +175,8 @@ class ModelManager:
             trash=list_trash(folders),
             free_bytes=_free_bytes(folders),
             search=self._duplicates,
+            has_token=self._services.settings.hf_token is not None,
+            is_token_fixed=self._services.changed_settings.is_fixed("hf_token"),
         )
 
     def _with_families(self, files: Sequence[LocalModel]) -> list[LocalModel]:
@@ -224,8 +226,13 @@ def models_panel(
     trash: Sequence[LocalModel] = (),
     free_bytes: int | None = None,
     search: DuplicateSearch | None = None,
+    has_token: bool = False,
+    is_token_fixed: bool = False,
 ) -> Html:
-    """The files with the presets that use each, the trash, and the search for duplicates."""
+    """The files with the presets that use each, the trash, and the search for duplicates.
+
+    ``has_token``: there is a Hugging Face token. ``is_token_fixed``: of the environment.
+    """
     search = search or DuplicateSearch()
     return render(
         "model_manager.html",
@@ -241,6 +248,8 @@ def models_panel(
         searching=search.active,
         percent=100 * search.share,
         trouble=search.error,
+        has_token=has_token,
+        is_token_fixed=is_token_fixed,
         duplicates=None
         if search.groups is None
         else [[_facts(file) for file in group] for group in search.groups],
