@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
+from pydantic import SecretStr
+
 from ..logging import redact
 from ..settings import Settings
 from .machine import Machine
@@ -136,9 +138,8 @@ _WELL_KNOWN: Final = frozenset({"api.openai.com", "huggingface.co", "github.com"
 
 def _secrets(settings: Settings) -> list[str]:
     """The secret values of the settings, and the passwords in them and in the addresses."""
-    names = ("comfyui_token", "api_key_comfy_org", "openai_api_key", "hf_token", "auth")
-    values = [getattr(settings, name) for name in names]
-    texts = [value.get_secret_value() for value in values if value is not None]
+    values = (getattr(settings, name) for name in Settings.model_fields)
+    texts = [value.get_secret_value() for value in values if isinstance(value, SecretStr)]
     if settings.auth is not None:
         texts.append(settings.auth.get_secret_value().partition(":")[2])
     logins = [urlsplit(url if "://" in url else f"//{url}") for url in settings.comfyui_urls]

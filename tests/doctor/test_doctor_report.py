@@ -19,6 +19,8 @@ SETTINGS = {
     "comfyui_token": "comfy-token-123456",
     "openai_api_key": "sk-proj-abcdefghijkl",
     "hf_token": "hf_abcdefghijkl",
+    "metrics_token": "metrics-token-123456",
+    "api_key_comfy_org": "comfy-org-key-123456",
     "auth": "anna:page-password-1",
 }
 SECRETS = [
@@ -27,6 +29,8 @@ SECRETS = [
     "sk-proj-abcdefghijkl",
     "hf_abcdefghijkl",
     "page-password-1",
+    "metrics-token-123456",
+    "comfy-org-key-123456",
     "typed-on-the-page",
 ]
 
