@@ -95,6 +95,7 @@ def test_login_with_one_of_several_apps_gives_the_browser_no_cookie_of_this_app_
     token, _, rest = remembered.removeprefix(f"{LOGIN_COOKIE}=").partition(";")
     assert f";{rest}".startswith(f"{age}; Path=/; HttpOnly")
     assert logins.name(token) == "ann"
+    assert logins.stays(token) == bool(age)
 
 
 def test_login_that_several_apps_cannot_store_is_no_success(

@@ -618,7 +618,7 @@ class IdentityMiddleware:
                 yield device, _YEAR_S
             if remember is None or not login.name:
                 return
-            if (token := remember.remember(login.name)) is not None:
+            if (token := remember.remember(login.name, stays=stays)) is not None:
                 yield f"{LOGIN_COOKIE}={token}", REMEMBERED_S if stays else None
             elif remember.of_all_apps:
                 raise StorageError("The login cannot be stored.")

@@ -32,13 +32,17 @@ _FILE: Final = "remembered_logins.json"
 
 
 class RememberedLogin(BaseModel):
-    """A login as stored. ``generation`` is that of the account, in hex digits."""
+    """A login as stored. ``generation`` is that of the account, in hex digits.
+
+    ``stays``: its cookie outlasts the browser.
+    """
 
     model_config = ConfigDict(frozen=True)
 
     name: str
     generation: str
     until: float  # seconds since the epoch
+    stays: bool = True
 
 
 _LOGINS: Final = TypeAdapter(dict[str, RememberedLogin])
@@ -63,14 +67,17 @@ class RememberedLogins:
         """Whether several apps share these logins: then each login is one of them, because a
         session of Gradio is known to one app only."""
 
-    def remember(self, name: str) -> str | None:
+    def remember(self, name: str, *, stays: bool = True) -> str | None:
         """Return the token of a new remembered login; None if it cannot be remembered."""
         generation = self._accounts.generation(name)
         if generation is None:
             return None
         token = secrets.token_urlsafe(32)
         login = RememberedLogin(
-            name=name, generation=generation.hex(), until=self._clock() + REMEMBERED_S
+            name=name,
+            generation=generation.hex(),
+            until=self._clock() + REMEMBERED_S,
+            stays=stays,
         )
         most = _MAX_OF_NAME_OF_ALL_APPS if self.of_all_apps else _MAX_OF_NAME
 
@@ -85,21 +92,26 @@ class RememberedLogins:
 
     def name(self, token: str) -> str | None:
         """Return the name of a remembered login; None if it has ended."""
-        login = self._read().get(token_digest(token))
-        return login.name if login is not None and self._is_valid(login) else None
+        login = self._login(token)
+        return login.name if login is not None else None
+
+    def stays(self, token: str) -> bool:
+        """Whether the cookie of a remembered login outlasts the browser."""
+        login = self._login(token)
+        return login is not None and login.stays
 
     def forget(self, token: str) -> None:
-        """End a remembered login."""
+        """End a remembered login, also one of another app that has not come here yet."""
         ended = token_digest(token)
-        if ended in self._read():
-            self._update(lambda logins: {k: login for k, login in logins.items() if k != ended})
+        self._update(lambda logins: {key: each for key, each in logins.items() if key != ended})
 
     def forget_all(self, name: str) -> None:
         """End all remembered logins of a name."""
-        if any(login.name == name for login in self._read().values()):
-            self._update(
-                lambda logins: {k: login for k, login in logins.items() if login.name != name}
-            )
+        self._update(lambda logins: {k: each for k, each in logins.items() if each.name != name})
+
+    def _login(self, token: str) -> RememberedLogin | None:
+        login = self._read().get(token_digest(token))
+        return login if login is not None and self._is_valid(login) else None
 
     def _is_valid(self, login: RememberedLogin) -> bool:
         generation = self._accounts.generation(login.name)

@@ -6,6 +6,7 @@ Only the paths listed here are open, and all but the login page require a login 
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import binascii
 import json
@@ -212,7 +213,7 @@ class AccessMiddleware:
             # By default Gradio ends every session of that name, and guests share theirs.
             scope["query_string"] = b"all_session=false"
             if (remembered := self._access.remembered_login(scope)) and self._access.remembered:
-                self._access.remembered.forget(remembered[0])
+                await asyncio.to_thread(self._access.remembered.forget, remembered[0])
         await self._app(scope, receive, reply)
 
     async def _not_logged_in(self, scope: Message) -> JSONResponse | None:

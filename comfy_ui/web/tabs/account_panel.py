@@ -114,9 +114,10 @@ class AccountPanel:
             raise ValidationError("The current password is wrong.")
         role = self._access.accounts.role(name)
         # For the page, which logs in again: a new password ends all logins.
-        remembered = self._access.remembered_login(request.scope) is not None
+        login, remembered = self._access.remembered_login(request.scope), self._access.remembered
+        stays = login is not None and remembered is not None and remembered.stays(login[0])
         await asyncio.to_thread(self._access.accounts.add, name, new.password, role)
-        return JSONResponse({"username": name, "remembered": remembered}, headers=PRIVATE)
+        return JSONResponse({"username": name, "remembered": stays}, headers=PRIVATE)
 
     async def _log_out_everywhere(self, request: Request) -> Response:
         self._access.require("see_own", request)
