@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import os
 import re
 from collections.abc import Mapping
@@ -13,6 +12,7 @@ from typing import Final
 
 from ..client import ComfyWSClient, parse_address
 from ..client.transfer.files import safe_name
+from ..client.transport.address import is_loopback
 from ..errors import ComfyHeadlessError, MissingModel, ValidationError
 from ..workflow.checks.requirements import known_models
 
@@ -134,11 +134,7 @@ async def find_model_folders(client: ComfyWSClient, models_dir: Path | None) -> 
 
 def is_local(url: str) -> bool:
     """Whether an address is this machine's own, though it may be the end of a tunnel."""
-    host = parse_address(url).host
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
+    return is_loopback(parse_address(url).host)
 
 
 def _writable(reported: Mapping[str, list[str]]) -> dict[str, Path]:

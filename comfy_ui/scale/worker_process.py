@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import logging
 import platform
 from contextlib import AsyncExitStack
@@ -14,6 +13,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from ..client import ComfyWSClient
+from ..client.transport.address import is_loopback
 from ..errors import StorageError
 from ..jobs import learned_durations
 from ..jobs.job_service import PATIENCE_S
@@ -47,14 +47,7 @@ def server_of(client: ComfyWSClient, *, name: str | None) -> Server:
     start.
     """
     host = urlsplit(client.url).hostname or ""
-    return Server(client, host=name or (platform.node() if _is_loopback(host) else ""))
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost" or host.endswith(".localhost")
+    return Server(client, host=name or (platform.node() if is_loopback(host) else ""))
 
 
 async def run_worker(
@@ -178,7 +171,7 @@ async def _keep_telling(database: PostgresDatabase, server: Server) -> None:
     """Store the status of the server for the pages, until cancelled."""
     while True:
         status = await server.status()
-        if _is_loopback(urlsplit(status.url).hostname or ""):
+        if is_loopback(urlsplit(status.url).hostname or ""):
             status = replace(status, url=f"{status.url} ({platform.node()})")
         try:
             await save_status(database, server.name, status)

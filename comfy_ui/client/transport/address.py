@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from ipaddress import IPv6Address
+from ipaddress import IPv6Address, ip_address
 from typing import Literal
 from urllib.parse import quote, unquote, urlsplit
 
@@ -202,3 +202,17 @@ def _shown(text: str) -> str:
     short = re.sub(r"//[^/@\s]*@", "//…@", text.strip())
     short = re.sub(r"^[^/@\s]*:[^/@\s]*@", "…@", short)
     return short if len(short) <= 100 else short[:99] + "…"
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host of an address is this machine itself.
+
+    >>> is_loopback("localhost"), is_loopback("[::1]"), is_loopback("0.0.0.0")
+    (True, True, False)
+    """
+    if host.lower() == "localhost":
+        return True
+    try:
+        return ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import hmac
-import ipaddress
 import os
 import secrets
 import time
@@ -23,6 +22,7 @@ from typing import Any, Final, Literal, TypeAlias
 from itsdangerous import BadData, Signer, URLSafeSerializer
 from starlette.requests import Request
 
+from ...client.transport.address import is_loopback
 from ...errors import StorageError, ValidationError
 from ...private_files import Documents
 from ...settings import Settings
@@ -173,19 +173,6 @@ def mode_of(settings: Settings, environ: Mapping[str, str] | None = None) -> Acc
     proxied = settings.root_path or settings.trusted_proxies
     shared = settings.share or proxied or not is_loopback(settings.host)
     return AccessMode.SHARED if shared else AccessMode.LOCAL
-
-
-def is_loopback(host: str) -> bool:
-    """
-    >>> is_loopback("localhost"), is_loopback("[::1]"), is_loopback("0.0.0.0")
-    (True, True, False)
-    """
-    if host.lower() == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False
 
 
 def load_secret(documents: Documents) -> bytes:

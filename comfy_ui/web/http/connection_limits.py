@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
-from ..auth.access import is_loopback
+from ...client.transport.address import is_loopback
 from ..auth.login_limits import network_of
 from .handlers import RefusalLog
 

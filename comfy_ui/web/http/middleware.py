@@ -22,8 +22,9 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import BaseRoute, Match, Route
 
+from ...client.transport.address import is_loopback
 from ...worker_processes import work_limited_to
-from ..auth.access import Access, AccessMode, is_loopback
+from ..auth.access import Access, AccessMode
 from ..auth.accounts import Role, TooManyTriesError
 from ..auth.api_keys import InvalidKeyError
 from ..auth.key_limits import KeyRequests

@@ -13,7 +13,8 @@ from typing import Any, Final
 
 from starlette.datastructures import Headers
 
-from ..auth.access import AccessMode, is_loopback
+from ...client.transport.address import is_loopback
+from ..auth.access import AccessMode
 from .handlers import refusal
 from .security_headers import NO_SCRIPTS, shields
 
