@@ -81,10 +81,12 @@ class Run:
     eta_from_start: bool
 
 
-async def watch(client: ComfyWSClient, graph: dict[str, Any]) -> Run:
-    """Run a graph and compare what was shown with what became true."""
+async def watch(client: ComfyWSClient, graph: dict[str, Any], values: Mapping[str, Any]) -> Run:
+    """Run a graph with these values and compare what was shown with what became true."""
     shown: list[tuple[float, Progress]] = []
-    await client.run(graph, on_progress=lambda p: shown.append((time.monotonic(), p)))
+    await client.run(
+        graph, values=values, on_progress=lambda p: shown.append((time.monotonic(), p))
+    )
     end = shown[-1][0]
     first_at, first = next((at, p) for at, p in shown if p.elapsed_s > 0)
     start = first_at - first.elapsed_s
@@ -121,17 +123,17 @@ def measure(
 ) -> list[Run]:
     """Run a preset several times on a server that nothing is known of, with other prompts.
 
-    ``values`` are those of its params that are not to have their defaults.
+    ``values`` are set in the graph of the preset, beyond the limits of its params, too.
     """
     speed = PRESETS[preset]
-    values = {**speed.values, **values}
 
     async def measured(url: str) -> list[Run]:
         async with ComfyWSClient(url=url) as client:
             return [
                 await watch(
                     client,
-                    compile_workflow(preset, prompt=f"a fox, {run}", seed=run, **values),
+                    compile_workflow(preset, prompt=f"a fox, {run}", seed=run, **speed.values),
+                    values,
                 )
                 for run in range(runs)
             ]
