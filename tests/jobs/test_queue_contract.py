@@ -16,6 +16,7 @@ import pytest
 
 from comfy_ui.errors import ValidationError
 from comfy_ui.jobs.local_queue import LocalQueue
+from comfy_ui.jobs.placement import ServerOffer
 from comfy_ui.jobs.queue import Handover, JobQueue, JobReport
 from comfy_ui.protocol.outputs import OutputFile, Outputs
 from comfy_ui.protocol.progress import Progress
@@ -155,6 +156,31 @@ async def test_claim_is_fair_across_restart(open_queue: Opener, tmp_path: Path) 
         await _claim(queue, 0)  # resumes the claimed job
         await _submit(queue, "bob")
         assert [job.user_id for job in await _claim(queue)] == ["bob"]
+
+
+async def test_claim_leaves_a_job_to_the_server_that_has_its_model_loaded(
+    queue: JobQueue,
+) -> None:
+    for worker in ("v", "w"):
+        await queue.announce(worker, ServerOffer())
+    loader = {"class_type": "CheckpointLoaderSimple", "inputs": {"ckpt_name": "a.safetensors"}}
+    first, second = [
+        await queue.submit(support.a_job(graph={"1": loader}), front=False) for _ in range(2)
+    ]
+    claimed = await queue.claim("v", limit=1)
+    assert [job.id for job, _ in claimed] == [first.id]
+    assert await queue.claim("w", limit=1) == []
+    assert [job.id for job, _ in await queue.claim("v", limit=1)] == [second.id]
+
+
+async def test_claim_of_a_server_that_runs_several_jobs_gets_as_many(queue: JobQueue) -> None:
+    await queue.announce("v", ServerOffer(parallel_jobs=3))
+    await queue.announce("w", ServerOffer())
+    jobs = await _submit(queue, *["ann"] * 4)
+    claimed = [await queue.claim(worker, limit=4) for worker in ("v", "w")]
+    assert sorted(len(claims) for claims in claimed) == [1, 3]
+    assert len(claimed[0]) == 3
+    assert {job.id for claims in claimed for job, _ in claims} == {job.id for job in jobs}
 
 
 async def test_counts_jobs_of_all_users_as_running_once_comfyui_begins(queue: JobQueue) -> None:
