@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from comfy_ui.errors import StorageError, ValidationError
+from comfy_ui.storage.records import LibraryItem
 from comfy_ui.web.preset_catalog import PresetCatalog
 from comfy_ui.web.tabs.create.form_state import FormState
 from comfy_ui.web.tabs.create.reuse_settings import recall
@@ -20,6 +21,9 @@ NOW = FormState("plain", "typed", {"steps": 20, "seed": "7"})
 
 
 class Uploads:
+    async def file_of(self, result: LibraryItem) -> Path:
+        return result.path
+
     async def accept(self, content: bytes, role: str, user_id: str, *, item: int) -> str:
         return f"{user_id}-{role}-{len(content)}-of{item}.png"
 
