@@ -31,13 +31,19 @@ _PATTERNS = (
 )
 
 
+_HIDDEN: Final[set[str]] = set()
+_MIN_SECRET: Final = 4  # a shorter one would blank out ordinary words
+
+
 def redact(text: str, secrets: Iterable[str] = ()) -> str:
     """Replace the given secrets, and anything that looks like a credential, in a text.
+
+    Secrets of :func:`hide_secret` are replaced as well.
 
     >>> redact("GET http://me:hunter2@gpu/ws?token=abc")
     'GET http://me:[redacted]@gpu/ws?token=[redacted]'
     """
-    for secret in secrets:
+    for secret in sorted({*secrets, *_HIDDEN}, key=len, reverse=True):
         text = text.replace(secret, REDACTED)
     for pattern in _PATTERNS:
         text = pattern.sub(lambda m: m["keep"] + REDACTED, text)
@@ -50,14 +56,7 @@ class _Formatter(logging.Formatter):
     def __init__(self, *, as_json: bool, secrets: Iterable[str]) -> None:
         super().__init__("%(asctime)s %(levelname)-7s %(name)s  %(message)s", "%H:%M:%S")
         self._as_json = as_json
-        # A very short secret would blank out ordinary words.
-        self._secrets: tuple[str, ...] = ()
-        self.hide(secrets)
-
-    def hide(self, secrets: Iterable[str]) -> None:
-        """Redact these as well from now on."""
-        hidden = {*self._secrets, *(secret for secret in secrets if len(secret) >= 4)}
-        self._secrets = tuple(sorted(hidden, key=len, reverse=True))
+        self._secrets = tuple(secret for secret in secrets if len(secret) >= _MIN_SECRET)
 
     def format(self, record: logging.LogRecord) -> str:
         if not self._as_json:
@@ -121,10 +120,9 @@ def recent_lines(level: str, *, text: str = "", after: int = 0) -> list[RecentLi
 
 
 def hide_secret(secret: str) -> None:
-    """Redact a secret that was entered after :func:`configure`."""
-    for handler in logging.getLogger("comfy_ui").handlers:
-        if isinstance(handler.formatter, _Formatter):
-            handler.formatter.hide([secret])
+    """Redact a secret that was entered after the start, in the log and in errors."""
+    if len(secret) >= _MIN_SECRET:
+        _HIDDEN.add(secret)
 
 
 def set_level(level: str) -> None:

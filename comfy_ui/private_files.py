@@ -34,6 +34,7 @@ DOCUMENTS: Final = (
     "invitations.json",
     "remembered_logins.json",
     "secret.key",
+    "servers.json",
     "settings.json",
     "storage_limits.json",
 )

@@ -12,6 +12,7 @@ from ..client import ComfyClient, parse_address
 from ..engine.engine_paths import EnginePaths
 from ..errors import ComfyHeadlessError, ValidationError
 from ..settings import DEFAULT_URL, Settings, split_addresses
+from .admin.saved_servers import SavedServer
 
 __all__ = ["ServerChoice", "answers", "choose", "configured", "demo_speed", "typed"]
 
@@ -26,10 +27,19 @@ class ServerChoice:
     ``typed``: entered on the page.
     """
 
-    kind: Literal["configured", "found", "embedded", "typed", "managed"]
+    kind: Literal["configured", "found", "embedded", "typed", "managed", "saved"]
     urls: tuple[str, ...] = ()
     token: SecretStr | None = None
     """The bearer token entered with the addresses."""
+    saved: tuple[SavedServer, ...] = ()
+    """Servers besides ``urls`` that admins have added on the page."""
+
+    def with_saved(self, servers: Sequence[SavedServer]) -> ServerChoice:
+        """Return this choice with other saved servers. Any of them replaces the demo engine."""
+        if self.kind in {"embedded", "saved"}:
+            return ServerChoice("saved", saved=(*servers,)) if servers else ServerChoice("embedded")
+        bases = {parse_address(url).base_url for url in self.urls}
+        return replace(self, saved=tuple(s for s in servers if s.address not in bases))
 
 
 def choose(settings: Settings, *, probe: Callable[[str], bool] | None = None) -> ServerChoice:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import AsyncExitStack, ExitStack, aclosing, suppress
 from dataclasses import replace
 from typing import Any, Final
 
 from ..client import ComfyWSClient
+from ..client.server_check import ServerCheck
 from ..client.transport.environment import partner_key_for, token_for
 from ..errors import (
     AuthenticationError,
@@ -30,6 +31,7 @@ from ..settings import Settings
 from ..storage.records import Job, ServerStatus, Snapshot
 from ..storage.uncancellable import uncancellable
 from ..workflow.presets.preset_store import list_presets
+from .admin.saved_servers import SavedServer
 from .auth.access import AccessMode, mode_of
 from .auth.storage_limits import StorageLimits
 from .import_task import ImportTask
@@ -117,12 +119,16 @@ class ServerConnection:
             except ComfyHeadlessError as error:
                 logger.warning("The managed ComfyUI cannot be started: %s", error)
                 self.choice = ServerChoice("embedded")
-        if not self.choice.urls:
-            from ..demo import DemoServer
+        if self.embedded:
+            self.choice = self._with_demo_engine()
 
-            engine: Any = DemoServer(speed=demo_speed(self._settings.demo_speed))
-            url = self._engine.enter_context(engine.in_thread()).url
-            self.choice = replace(self.choice, urls=(url,))
+    def _with_demo_engine(self) -> ServerChoice:
+        """Start the demo engine; return the choice of it."""
+        from ..demo import DemoServer
+
+        engine: Any = DemoServer(speed=demo_speed(self._settings.demo_speed))
+        url = self._engine.enter_context(engine.in_thread()).url
+        return ServerChoice("embedded", (url,))
 
     def stop_engine(self) -> None:
         """Stop the demo engine."""
@@ -217,6 +223,41 @@ class ServerConnection:
             await asyncio.to_thread(self.stop_engine)
 
     @uncancellable
+    async def use_saved(self, servers: Sequence[SavedServer]) -> None:
+        """Use other saved servers. Unfinished jobs of servers that leave run on the others.
+
+        Raises:
+            StorageError: the data folder cannot be used.
+        """
+        async with self._reconnecting:
+            if self._settings.demo:
+                return
+            choice = self.choice.with_saved(servers)
+            if choice.kind == "embedded":
+                if self.embedded:
+                    return
+                choice = await asyncio.to_thread(self._with_demo_engine)
+            self._ready.clear()
+            try:
+                await self._switch(choice)
+            finally:
+                self._ready.set()
+            if not self.embedded:
+                await asyncio.to_thread(self.stop_engine)
+
+    async def test(self, server: SavedServer) -> ServerCheck:
+        """Ask a server that is not in use yet.
+
+        Raises:
+            ComfyUIConnectionError: it does not answer. In the shared modes the reason appears
+                only in the log.
+        """
+        for secret in server.secrets:
+            hide_secret(secret)
+        (look,) = await self._probe(ServerChoice("typed", saved=(server,)))
+        return look
+
+    @uncancellable
     async def use_managed(self, url: str) -> None:
         """Switch to the managed ComfyUI, which answers already. Jobs of the demo engine end first.
 
@@ -283,7 +324,7 @@ class ServerConnection:
                         return
             await self.wait_ready()
 
-    async def _probe(self, choice: ServerChoice) -> None:
+    async def _probe(self, choice: ServerChoice) -> list[ServerCheck]:
         """Raise the first server's error if no server answers: the address is probably wrong."""
         async with AsyncExitStack() as stack:
             timeout_s = min(_TYPED_TIMEOUT_S, self._settings.timeout_s)
@@ -302,6 +343,7 @@ class ServerConnection:
             elif isinstance(error, ComfyUIOfflineError):
                 error.hint = _OFFLINE_HINT  # its own names COMFYUI_URL
             raise error
+        return looks
 
     async def _connect(self) -> None:
         self.clients = await self._open_clients(
@@ -344,25 +386,41 @@ class ServerConnection:
     ) -> list[ComfyWSClient]:
         """Open a client for each server, to be closed with ``stack``."""
         typed_token = choice.token.get_secret_value() if choice.token else None
-        return [
-            await stack.enter_async_context(
-                ComfyWSClient(
-                    url=url,
-                    timeout=timeout_s,
-                    token=typed_token or token_for(url, self._settings) or "",
-                    api_key_comfy_org=""
-                    if choice.kind == "typed"
-                    else partner_key_for(url, self._settings) or "",
-                    verify=self._settings.verify_tls,
-                    guarded=self._guards(choice),
-                )
+        verify = self._settings.verify_tls
+        clients = [
+            ComfyWSClient(
+                url=url,
+                timeout=timeout_s,
+                token=typed_token or token_for(url, self._settings) or "",
+                api_key_comfy_org=""
+                if choice.kind == "typed"
+                else partner_key_for(url, self._settings) or "",
+                verify=verify,
+                guarded=self._guards(choice),
             )
             for url in choice.urls
         ]
+        clients += [
+            ComfyWSClient(
+                url=server.url,
+                timeout=timeout_s,
+                token=server.token,
+                headers=server.all_headers,
+                api_key_comfy_org="",
+                verify=verify,
+                guarded=self._is_shared,
+            )
+            for server in choice.saved
+        ]
+        return [await stack.enter_async_context(client) for client in clients]
 
     def _guards(self, choice: ServerChoice) -> bool:
         """Whether the client checks each address before connecting (client/transport/ssrf.py).
 
         Addresses from the command line are trusted, those typed on a shared page are not.
         """
-        return choice.kind == "typed" and mode_of(self._settings) is not AccessMode.LOCAL
+        return choice.kind == "typed" and self._is_shared
+
+    @property
+    def _is_shared(self) -> bool:
+        return mode_of(self._settings) is not AccessMode.LOCAL

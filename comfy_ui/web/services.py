@@ -18,6 +18,7 @@ from ..private_files import Documents, FileDocuments
 from ..settings import Settings
 from ..worker_processes import LIBRARY_WORKERS, WORKERS
 from .admin.changed_settings import ChangedSettings
+from .admin.saved_servers import SavedServers
 from .open_workflows import OpenWorkflows
 from .preset_catalog import PresetCatalog
 from .server_choice import ServerChoice
@@ -45,6 +46,7 @@ class Services:
     documents: Documents
     """Logins, keys and limits."""
     changed_settings: ChangedSettings
+    saved_servers: SavedServers
 
     @classmethod
     def create(
@@ -60,6 +62,9 @@ class Services:
         ``settings``, read already.
         """
         documents = documents or FileDocuments(settings.data_dir)
+        saved_servers = SavedServers(documents)
+        if not settings.demo:
+            choice = choice.with_saved(saved_servers.listed())
         saved_workflows = SavedWorkflows(settings.data_dir)
         manager = EngineManager(settings)
         connection = ServerConnection(settings, choice, saved_workflows, manager.start, documents)
@@ -74,6 +79,7 @@ class Services:
             ),
             setup=SetupTask(manager, connection.use_managed),
             documents=documents,
+            saved_servers=saved_servers,
             changed_settings=changed or ChangedSettings(settings, documents),
         )
 

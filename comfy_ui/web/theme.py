@@ -61,6 +61,7 @@ _SCRIPTS = (
     "account.js",
     "admin.js",
     "settings_panel.js",
+    "servers_panel.js",
     "status_sections.js",
     "model_downloads.js",
     "model_manager.js",

@@ -350,6 +350,27 @@ def test_settings_are_changed_on_the_page_with_errors_at_the_field(page: Any) ->
     assert form.locator("[name=value]").input_value() == ""
 
 
+def test_server_is_added_tested_and_removed_on_the_page(page: Any) -> None:
+    page.get_by_role("tab", name="Status").click()
+    page.click("[data-section=admin]")
+    page.click("[data-part=server-new] summary")
+    form = page.locator("[data-part=server-new] form")
+    form.locator("[name=address]").press_sequentially("http://127.0.0.1:9")
+    form.locator("[name=name]").fill("Attic")
+    form.locator("[name=token]").fill("canary-token")
+    form.get_by_role("button", name="Add").click()
+    form.locator(".said.trouble:has-text('No ')").wait_for()
+    assert form.locator("[name=token]").input_value() == "canary-token"
+    form.get_by_role("button", name="Save anyway").click()
+    page.click(".servers-panel summary:has-text('Attic')")
+    edited = page.locator(".servers-panel details:has-text('Attic') form")
+    assert edited.locator("[name=token]").get_attribute("placeholder") == "Set"
+    assert "canary" not in page.content()
+    edited.get_by_role("button", name="Remove Attic").click()
+    page.click("dialog[open] .danger")
+    edited.wait_for(state="detached")
+
+
 def test_limits_of_an_api_key_are_changed_on_the_page(page: Any) -> None:
     page.get_by_role("tab", name="Status").click()
     page.click("[data-section=account]")

@@ -28,8 +28,13 @@ CANARIES = {
 }
 URL_SECRET = "canary-in-the-address"
 SAVED_TOKEN = "hf_canaryOfTheSavedToken"  # typed on the page; HF_TOKEN wins, so it is refused
+ADDED = {"token": "canary-of-an-added-server", "headers": "X-Gate: canary-of-a-gate"}
+"""Of a server that an admin adds on the page."""
 SECRETS = [value.rpartition(":")[2] for value in CANARIES.values()]
 SECRETS += [URL_SECRET, S3_SECRET, SAVED_TOKEN]
+SECRETS += [value.rpartition(" ")[2] for value in ADDED.values()]
+PRIVATE_FILES = {"servers.json"}
+"""Hold such secrets, readable for the app's account only."""
 
 
 class Echo:
@@ -104,6 +109,7 @@ def test_app_secrets_appear_in_no_response_log_or_file(
     texts: dict[str, str] = {}
     with (
         echo(401) as refusing,
+        echo(401) as added,
         echo(400) as model,
         echo(200) as collector,
         DemoServer(speed="instant").in_thread() as engine,
@@ -124,17 +130,21 @@ def test_app_secrets_appear_in_no_response_log_or_file(
             "OTEL_EXPORTER_OTLP_COMPRESSION": "none",
         }
         with running_app(data, **environment) as url:
+            texts |= add_server(url, added.url)
             for name in ("anna", None):
                 texts |= collect_texts(url, name)
             # Sent every 5 s.
             until(lambda: b"comfyui" in b"".join(collector.bodies).lower(), within_s=30)
         assert refusing.received(CANARIES["COMFYUI_TOKEN"])
         assert model.received(CANARIES["OPENAI_API_KEY"])
+        assert all(added.received(secret.rpartition(" ")[2]) for secret in ADDED.values())
         texts["spans"] = b"".join(collector.bodies).decode("latin-1")
     texts["log"] = data.with_suffix(".log").read_text(errors="replace")
     assert "comfy_ui" in texts["log"]
     for path in data.rglob("*"):
-        if path.is_file():
+        if path.name in PRIVATE_FILES:
+            assert path.stat().st_mode & 0o077 == 0
+        elif path.is_file():
             texts[path.name] = path.read_bytes().decode("latin-1")
     assert any(name.endswith(".png") for name in texts)
     leaks = [
@@ -144,6 +154,18 @@ def test_app_secrets_appear_in_no_response_log_or_file(
         texts[place][max(0, texts[place].find(secret) - 300) :][:400] for place, secret in leaks
     ]
     record_property("places searched for secrets", len(texts))
+
+
+def add_server(url: str, address: str) -> dict[str, str]:
+    """Test and add a server as an admin; return the app's responses."""
+    with httpx.Client(base_url=url, timeout=60, trust_env=False) as client:
+        form = {"username": "anna", "password": CANARIES["COMFY_UI_AUTH"].partition(":")[2]}
+        assert client.post("/login", data=form).status_code == 200
+        server = {"address": address, **ADDED}
+        answers = [client.post(f"/admin/servers/{do}", json=server) for do in ("test", "save")]
+        assert [answer.status_code for answer in answers] == [422, 200]
+        answers += [client.get("/admin/servers"), client.get("/admin/settings")]
+        return {f"{answer.url.path} for an admin": answer.text for answer in answers}
 
 
 def collect_texts(url: str, name: str | None) -> dict[str, str]:

@@ -12,6 +12,7 @@ from starlette.routing import BaseRoute
 from ...errors import ComfyHeadlessError
 from ...features import list_available_features, list_missing_features
 from ...storage.records import JobError
+from ..admin.servers_panel import ServersPanel, place_for_servers
 from ..admin.settings_panel import SettingsPanel, place_for_settings
 from ..auth.access import TABLE
 from ..components.html import Html, join
@@ -43,6 +44,7 @@ class StatusTab(Tab):
         self._share = context.share
         self._account = AccountPanel(context.services, context.access, context.share)
         self._admin = AdminPanel(context.services, context.access)
+        self._servers = ServersPanel(context.services, context.access)
         self._settings = SettingsPanel(context.services, context.access)
         self._keys = ApiKeysPanel(context.access)
         self._webhook = WebhookPanel(context.services, context.access)
@@ -53,7 +55,14 @@ class StatusTab(Tab):
 
     def routes(self) -> list[BaseRoute]:
         """The routes of its panels; those of model downloads serve Workflows as well."""
-        panels = self._account, self._admin, self._settings, self._downloads, self._models
+        panels = (
+            self._account,
+            self._admin,
+            self._servers,
+            self._settings,
+            self._downloads,
+            self._models,
+        )
         return [route for panel in panels for route in panel.routes()]
 
     def build(self, parts: PageParts, /) -> None:
@@ -100,6 +109,7 @@ class StatusTab(Tab):
             with gr.Row(elem_id="status-admin"):
                 with gr.Column():
                     html_block(place_for_users(), elem_id="users")
+                    html_block(place_for_servers(), elem_id="servers")
                     html_block(place_for_admin(), elem_id="admin")
                 with gr.Column():
                     html_block(place_for_settings(), elem_id="settings-of-app")
