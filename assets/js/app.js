@@ -399,6 +399,10 @@ window.comfy = /** @type {ComfyPage} */ (/** @type {unknown} */ ((() => {
     clearTimeout(toastTimer);
     toastTimer = setTimeout(() => box.remove(), action ? 9000 : 4000);
   }
+  function logIn() {
+    saveDraft();
+    location.reload();
+  }
   /**
    * POST as JSON. Shows an error as a toast and returns null.
    * @param {string} path
@@ -415,7 +419,8 @@ window.comfy = /** @type {ComfyPage} */ (/** @type {unknown} */ ((() => {
       // A proxy has lost the app, which may have the request: as if the connection were lost.
       if (answer.status === 502 || answer.status === 504) throw new TypeError("The app is away");
       const problem = await answer.json().catch(() => ({}));
-      toast(problem.error ?? (answer.status === 401 ? "Your session has ended. Reload the page to log in." : "That did not work"));
+      if (answer.status === 401) toast("Your session has ended. What you typed is kept.", "Log in", logIn);
+      else toast(problem.error ?? "That did not work");
     } catch {
       if (pausesMs.length) {
         await new Promise((done) => setTimeout(done, pausesMs[0]));
