@@ -206,7 +206,8 @@
       end.setAttribute("aria-valuetext", exact(to));
     };
     video.onloadedmetadata = () => {
-      start.max = end.max = end.value = video.duration;
+      start.max = end.max = video.duration;
+      end.value = video.duration; // after its maximum, which limits it
       saved.disabled = false;
       show();
     };

@@ -69,9 +69,12 @@ def test_video_is_moved_along_its_strip_and_trimmed(page: Any) -> None:
     page.keyboard.press("End")
     page.wait_for_function("document.querySelector('#viewer video').currentTime > 2")
     page.wait_for_function("document.querySelector('#viewer .strip img').naturalWidth === 1152")
+    strip, viewer = (page.locator(name).bounding_box() for name in ("#viewer .strip", "#viewer"))
+    assert strip["y"] + strip["height"] <= viewer["y"] + viewer["height"]  # a square video fits
     page.click("#viewer [data-do=trim]")
     page.wait_for_selector("#trim .act:not([disabled])")
     before = page.get_attribute("#results .thumb", "data-open")
+    assert page.inner_text("#trim output") == "0.0 s – 2.1 s (2.1 s)"  # the whole video
     page.fill("#trim input >> nth=0", "0.5")
     page.fill("#trim input >> nth=1", "1.5")
     assert page.inner_text("#trim output") == "0.5 s – 1.5 s (1.0 s)"
