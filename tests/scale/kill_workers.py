@@ -15,8 +15,8 @@ import socket
 import tempfile
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from multiprocessing import forkserver
 from multiprocessing.context import ForkServerProcess
@@ -31,11 +31,12 @@ from comfy_ui.scale.choose_queue import choose_queue
 from comfy_ui.scale.choose_stores import choose_stores
 from comfy_ui.scale.worker_process import run_worker
 from comfy_ui.settings import Settings, load_settings
-from comfy_ui.storage.records import Job, JobRequest
+from comfy_ui.storage.records import EVERYONE, Job, JobRequest
 from tests.jobs.death_processes import serve_engine
 from tests.jobs.support import end_of, sleepy_graph
 from tests.scale.postgres_server import PostgresServer, new_database
 from tests.scale.queue_cost import QueueCost, cost_with_postgres, cost_with_sqlite
+from tests.storage.s3_server import BUCKET, s3_server
 
 _PROCESSES: Final = multiprocessing.get_context("forkserver")
 _PROCESSES.set_forkserver_preload(["tests.scale.kill_workers"])  # a new worker costs little
@@ -44,9 +45,16 @@ _HZ: Final = os.sysconf("SC_CLK_TCK")
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """What happens. One of the ``users`` submits as many jobs as all others together."""
+    """What happens. One of the ``users`` submits as many jobs as all others together.
+
+    ``apps`` share the jobs: each gets an equal part of the submissions, and another one than that
+    which got a job follows it. They are job services in one process, without their pages. ``s3``: 1
+    for files in an S3 server, and a data folder for each process as on hosts of their own.
+    """
 
     jobs: int = 200
+    apps: int = 1
+    s3: int = 0
     users: int = 10
     workers: int = 2
     job_s: float = 0.05
@@ -81,9 +89,10 @@ class Account:
     runs: int = 0
     kills: int = 0
     restarts: int = 0
+    resumed_at: float = 0.0
     wall_s: float = 0.0
     cpu_s: float = 0.0
-    fairness: float = 0.0
+    shares: Sequence[int] = ()
     dispatch_s: Sequence[float] = ()
     page_s: Sequence[float] = ()
     costs: dict[str, QueueCost] = field(default_factory=dict)
@@ -105,7 +114,7 @@ class Account:
             ("restarts of PostgreSQL", self.restarts),
             ("jobs a second", f"{self.jobs / self.wall_s:.1f}"),
             ("CPU seconds of all processes", f"{self.cpu_s:.0f}"),
-            ("fairness (Jain)", f"{self.fairness:.3f}"),
+            ("fairness (Jain)", f"{_fairness(self.shares):.3f} of {[*self.shares]}"),
             ("dispatch, p50 / p95", _percentiles(self.dispatch_s)),
             ("event to page, p50 / p95", _percentiles(self.page_s)),
             *((f"a job in the queue, {name}", cost) for name, cost in self.costs.items()),
@@ -130,15 +139,27 @@ async def kill_workers(plan: Plan, server: PostgresServer) -> Account:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         engines = [stack.enter_context(_engine(folder / f"engine{n}")) for n in range(plan.workers)]
         async with new_database() as url, ComfyWSClient(url=engines[0].url) as client:
-            settings = load_settings(database=url, workers="external", data_dir=folder / "data")
+            if plan.s3:
+                bucket = stack.enter_context(s3_server(folder / "s3"))
+                stack.enter_context(_environment(bucket.environment))
+            settings = load_settings(
+                database=url,
+                workers="external",
+                data_dir=folder / "data",
+                files=f"s3://{BUCKET}/results" if plan.s3 else None,
+            )
             urls = [engine.url for engine in engines]
-            with _workers(settings, urls) as workers:
-                async with _app(settings, client) as jobs:
-                    await _run(plan, account, jobs, workers, server)
-                    await _check(account, server, url)
-                    runs = (len([*engine.output.glob("made_*")]) for engine in engines)
-                    account.runs = sum(runs)
-                    account.dispatch_s, account.page_s = await _one_by_one(plan, jobs)
+            async with AsyncExitStack() as opened:
+                workers = opened.enter_context(_workers(settings, urls))
+                apps = [
+                    await opened.enter_async_context(_app(_of_host(settings, f"app{n}"), client))
+                    for n in range(plan.apps)
+                ]
+                await _run(plan, account, apps, workers, server)
+                await _check(account, server, url)
+                runs = (len([*engine.output.glob("made_*")]) for engine in engines)
+                account.runs = sum(runs)
+                account.dispatch_s, account.page_s = await _one_by_one(plan, apps)
         account.cpu_s = _cpu_s([os.getpid(), *_forkserver_pids(), *server.pids()]) - cpu_s
         if plan.cost_jobs:
             async with new_database() as url:
@@ -152,9 +173,14 @@ async def kill_workers(plan: Plan, server: PostgresServer) -> Account:
 
 
 async def _run(
-    plan: Plan, account: Account, jobs: JobService, workers: _Workers, server: PostgresServer
+    plan: Plan,
+    account: Account,
+    apps: Sequence[JobService],
+    workers: _Workers,
+    server: PostgresServer,
 ) -> None:
     """Submit the jobs and wait for their ends, while workers are killed."""
+    jobs = apps[-1]
     # The costs of jobs are known then, by which their users share the servers.
     first = [
         JobRequest(
@@ -164,6 +190,13 @@ async def _run(
     ]
     for job in [await jobs.submit(request) for request in first]:
         await end_of(jobs, job, within_s=plan.within_s)
+    requests = [*enumerate(plan.requests())]
+    early = len(requests) * 4 // 5  # they wait together, so all users have something to share
+    await jobs.set_paused(EVERYONE, paused=True)
+    async with asyncio.timeout(plan.within_s):
+        await asyncio.gather(*(_submit(apps[n % len(apps)], r) for n, r in requests[:early]))
+    account.resumed_at = time.time()
+    await jobs.set_paused(EVERYONE, paused=False)
     start = time.monotonic()
     ended = asyncio.Event()
     disturbances = [
@@ -172,7 +205,7 @@ async def _run(
     ]
     try:
         async with asyncio.timeout(plan.within_s):
-            await asyncio.gather(*(_submit(jobs, request) for request in plan.requests()))
+            await asyncio.gather(*(_submit(apps[n % len(apps)], r) for n, r in requests[early:]))
             await disturbances[1]
             while sum(await jobs.counts()):  # noqa: ASYNC110 -- there is no event for all users
                 await asyncio.sleep(0.1)
@@ -238,35 +271,39 @@ async def _check(account: Account, server: PostgresServer, url: str) -> None:
         )
         account.published_twice = ((await cursor.fetchone()) or (0,))[0]
         cursor = await connection.execute(
-            # Before the last submission, nothing of a user may wait, so there is nothing to share.
             "SELECT user_id FROM jobs WHERE user_id <> 'first' AND start_tag IS NOT NULL"
-            " AND started_at > (SELECT max(created_at) FROM jobs) ORDER BY start_tag"
+            " AND created_at < %s ORDER BY start_tag",
+            (account.resumed_at,),
         )
-        account.fairness = _fairness([user for (user,) in await cursor.fetchall()])
+        account.shares = _shares([user for (user,) in await cursor.fetchall()])
 
 
-def _fairness(order: Sequence[str]) -> float:
-    """Return Jain's index of the users' shares until the first of them has no job left."""
+def _shares(order: Sequence[str]) -> list[int]:
+    """Return how many jobs of each user had started when the first user had none left."""
     remaining, served = Counter(order), Counter[str]()
     for user in order:
         served[user] += 1
         remaining[user] -= 1
         if not remaining[user]:
             break
-    shares = [served[user] for user in remaining]
-    if not sum(shares):
-        return 1.0
-    return sum(shares) ** 2 / (len(shares) * sum(share**2 for share in shares))
+    return [served[user] for user in remaining]
 
 
-async def _one_by_one(plan: Plan, jobs: JobService) -> tuple[list[float], list[float]]:
+def _fairness(shares: Sequence[int]) -> float:
+    """Return Jain's index; 1 if nothing was shared."""
+    squares = len(shares) * sum(share**2 for share in shares)
+    return sum(shares) ** 2 / squares if squares else 1.0
+
+
+async def _one_by_one(plan: Plan, apps: Sequence[JobService]) -> tuple[list[float], list[float]]:
     """Run jobs one after the other, without disturbance."""
     dispatch_s, page_s = [], []
     for number in range(plan.quiet_jobs):
         graph = sleepy_graph(nonce=1_000_000 + number, seconds=plan.job_s)
         submitted_at = time.time()
+        jobs, other = apps[number % len(apps)], apps[(number + 1) % len(apps)]
         job = await jobs.submit(JobRequest(user_id="quiet", preset="s", graph=graph))
-        await end_of(jobs, job, within_s=60.0)
+        await end_of(other, job, within_s=60.0)
         seen_at = time.time()
         ended = await jobs.job(job.id, "quiet")
         dispatch_s.append((ended.started_at or seen_at) - submitted_at)
@@ -288,6 +325,26 @@ def _forkserver_pids() -> list[int]:
     """Return the server that starts the processes; its figures include those that have ended."""
     pid = forkserver._forkserver._forkserver_pid  # type: ignore[attr-defined]
     return [] if pid is None else [pid]
+
+
+@contextmanager
+def _environment(values: Mapping[str, str]) -> Iterator[None]:
+    """Set environment variables of this process, and of those that start meanwhile."""
+    before = dict(os.environ)
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name in values.keys() - before.keys():
+            del os.environ[name]
+        os.environ.update(before)
+
+
+def _of_host(settings: Settings, name: str) -> Settings:
+    """Return the settings of one host: with S3, each has a data folder of its own."""
+    if settings.files is None:
+        return settings
+    return settings.model_copy(update={"data_dir": settings.data_dir / name})
 
 
 # Processes
@@ -332,20 +389,22 @@ class _Workers:
     """The workers, each started again when it was killed, as a service manager does."""
 
     def __init__(self, settings: Settings, urls: Sequence[str]) -> None:
-        assert settings.database
-        self._arguments = (settings.database.get_secret_value(), str(settings.data_dir))
+        self._settings = settings
         self._urls = urls
-        self._processes: list[ForkServerProcess] = [self._start(url) for url in urls]
+        self._processes: list[ForkServerProcess] = [*map(self._start, range(len(urls)))]
 
-    def _start(self, url: str) -> ForkServerProcess:
-        process = _PROCESSES.Process(target=_work, args=(url, *self._arguments), daemon=True)
+    def _start(self, number: int) -> ForkServerProcess:
+        settings = _of_host(self._settings, f"host{number}")
+        # The processes are forked from a server that started before the environment was set.
+        arguments = (self._urls[number], settings, dict(os.environ))
+        process = _PROCESSES.Process(target=_work, args=arguments, daemon=True)
         process.start()
         return process
 
     def kill(self, number: int) -> None:
         self._processes[number].kill()
         self._processes[number].join()
-        self._processes[number] = self._start(self._urls[number])
+        self._processes[number] = self._start(number)
 
     def close(self) -> None:
         for process in self._processes:
@@ -364,9 +423,9 @@ def _workers(settings: Settings, urls: Sequence[str]) -> Iterator[_Workers]:
         workers.close()
 
 
-def _work(url: str, database: str, folder: str) -> None:
+def _work(url: str, settings: Settings, environment: Mapping[str, str]) -> None:
     """Be a worker, started again while it is refused or the database is down."""
-    settings = load_settings(database=database, data_dir=Path(folder))
+    os.environ.update(environment)
     logging.disable(logging.WARNING)
 
     async def run() -> None:
