@@ -129,3 +129,15 @@ def _sqlite_columns(connection: sqlite3.Connection) -> set[tuple[str, str]]:
         " AND tables.name <> 'items_terms'"
     )
     return {(row[0], row[1]) for row in rows}
+
+
+async def test_problem_of_a_running_app_is_the_schema_after_a_removal_by_a_newer_one() -> None:
+    async with new_database(upgraded=False) as url:
+        await postgres_migrations.upgrade(url)
+        database = PostgresDatabase(url, exclusive=False, wait_s=0.2)
+        await database.open()
+        assert await database.problem() is None
+        await postgres_migrations.upgrade(url, (*read_migrations(), REMOVED))
+        assert await database.problem() == "schema"
+        await database.close()
+        assert await database.problem() == "database"
