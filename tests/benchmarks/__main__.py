@@ -13,6 +13,7 @@ import argparse
 import asyncio
 import json
 import os
+from functools import partial
 from typing import Any
 
 from tests.benchmarks import measure, progress, studio
@@ -121,15 +122,17 @@ def _value(text: str) -> tuple[str, Any]:
 def _print_progress(presets: list[str], values: dict[str, Any]) -> None:
     print("progress                 run   seconds   |progress - time|   ETA error after 2 steps")
     for preset in presets:
-        for number, run in enumerate(progress.measure(preset, values=values), start=1):
-            eta = "-" if run.eta_error is None else f"{run.eta_error:.0%}"
-            known = ", known from the start" if run.eta_from_start else ""
-            print(
-                f"{preset:24} {number:3} {run.seconds:9.1f} {run.progress_error:19.3f} "
-                f"{eta:>12}{known}",
-                flush=True,
-            )
+        progress.measure(preset, values=values, on_run=partial(_print_run, preset))
     print()
+
+
+def _print_run(preset: str, number: int, run: progress.Run) -> None:
+    eta = "-" if run.eta_error is None else f"{run.eta_error:.0%}"
+    known = ", known from the start" if run.eta_from_start else ""
+    print(
+        f"{preset:24} {number:3} {run.seconds:9.1f} {run.progress_error:19.3f} {eta:>12}{known}",
+        flush=True,
+    )
 
 
 def _print_latency(figures: dict[str, measure.Figures]) -> None:

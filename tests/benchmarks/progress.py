@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from statistics import mean
@@ -120,23 +120,23 @@ def measure(
     scale: float = 1.0,
     runs: int = 2,
     values: Mapping[str, Any] = MappingProxyType({}),
+    on_run: Callable[[int, Run], None] = lambda number, run: None,
 ) -> list[Run]:
     """Run a preset several times on a server that nothing is known of, with other prompts.
 
-    ``values`` are set in the graph of the preset, beyond the limits of its params, too.
+    ``values`` are set in the graph of the preset, beyond the limits of its params, too. ``on_run``
+    is called with the number and the outcome of each run when it ends.
     """
     speed = PRESETS[preset]
 
-    async def measured(url: str) -> list[Run]:
+    async def run_all(url: str) -> list[Run]:
         async with ComfyWSClient(url=url) as client:
-            return [
-                await watch(
-                    client,
-                    compile_workflow(preset, prompt=f"a fox, {run}", seed=run, **speed.values),
-                    values,
-                )
-                for run in range(runs)
-            ]
+            measured: list[Run] = []
+            for run in range(runs):
+                graph = compile_workflow(preset, prompt=f"a fox, {run}", seed=run, **speed.values)
+                measured.append(await watch(client, graph, values))
+                on_run(len(measured), measured[-1])
+            return measured
 
     with server_for(speed, scale) as url:
-        return asyncio.run(measured(url))
+        return asyncio.run(run_all(url))
