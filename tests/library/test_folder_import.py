@@ -178,6 +178,9 @@ async def test_import_folder_skips_hidden_linked_and_other_files(
     (output / "loop").symlink_to(output)
     (output / "link.png").symlink_to(output / "good.png")
     picture(output / ".cache" / "x.png", colour="red")
+    outside = picture(tmp_path / "outside" / "private.png", colour="blue")
+    (output / "outside.png").symlink_to(outside)
+    (output / "outside").symlink_to(outside.parent)
     async with open_library(tmp_path / "data") as library:
         done = await library.import_folder(output, "ann")
         assert counts(done) == (2, 0, 0)  # broken files count as results
