@@ -20,6 +20,7 @@ __all__ = [
     "expand_array_values",
     "expand_arrays",
     "prompt_arrays",
+    "without_brackets",
 ]
 
 MAX_PROMPTS: Final = 64
@@ -51,13 +52,24 @@ def prompt_arrays(text: str) -> list[PromptArray]:
     ]
 
 
+def without_brackets(text: str) -> str:
+    """Return a prompt for reading, with the entries of its arrays separated by slashes.
+
+    >>> without_brackets("[[red, green]] fox[[, at night]], [[cat]]")
+    'red / green fox / at night, [[cat]]'
+    """
+    for source, entries in prompt_arrays(text):
+        text = text.replace(source, " / ".join(entries))
+    return text
+
+
 def expand_arrays(prompt: str) -> list[str]:
     """Return the prompts that the arrays of a prompt stand for; without arrays, the prompt alone.
 
     The first array varies fastest. Pass the prompts to :meth:`.ComfyClient.run_batch`.
 
-    >>> expand_arrays("[[red, green]] fox[[, at night]]")
-    ['red fox', 'green fox', 'red fox at night', 'green fox at night']
+    >>> expand_arrays("[[red, green]] fox at [[dawn, night]]")
+    ['red fox at dawn', 'green fox at dawn', 'red fox at night', 'green fox at night']
 
     Raises:
         ValidationError: there are more than 64.

@@ -643,8 +643,8 @@ class TestLabels:
         for node in file["nodes"]:
             node |= {"pos": [1000 * (node["id"] >= 8), 0], "size": {"0": 100, "1": 100}}
         file["groups"] = [
-            {"title": "First pass", "bounding": [-10, -10, 500, 500]},
-            {"title": "Second pass", "bounding": [990, -10, 500, 500]},
+            {"title": "[[First pass]]", "bounding": [-10, -10, 500, 500]},
+            {"title": "=== Second pass ===", "bounding": [990, -10, 500, 500]},
             {"title": "Everything", "bounding": [-99, -99, 5000, 5000]},
             {"title": "Broken", "bounding": ["x"]},
         ]

@@ -13,6 +13,7 @@ from ...workflow.fields.field_types import FILE_ROLES
 from ...workflow.loras.lora_values import active_loras, parse_loras
 from ...workflow.model_files import model_files
 from ...workflow.presets.preset_store import Preset
+from ...workflow.prompt_arrays import without_brackets
 from ..preset_catalog import PresetCatalog
 from ..tabs.create.reuse_settings import ways_on
 from .html import Html, duration, el, number, page_text, size
@@ -96,7 +97,7 @@ def group_head(group: JobGroup) -> Html:
     return _render(
         "group_head",
         group_id=group.id,
-        prompt=page_text(group.prompt or group.title, limit=240),
+        prompt=page_text(without_brackets(group.prompt or group.title), limit=240),
         count=f"{group.results} results",
         axes=[*dict.fromkeys(group.title.split(" / "))],
     )

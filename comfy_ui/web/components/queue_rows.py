@@ -16,6 +16,7 @@ from ...storage.records import (
     QueueView,
     Snapshot,
 )
+from ...workflow.prompt_arrays import without_brackets
 from ..preset_catalog import PresetCatalog
 from .html import Html, duration, el, icon, page_text, rough_duration
 from .job_card import (
@@ -146,7 +147,7 @@ def group_row(
         image=look.icon,
         picture=picture,
         thumbnails=[thumbnail(item) for item in [*latest][:1]] if not active else [],
-        name=page_text(group.prompt or group.title, limit=60),
+        name=page_text(without_brackets(group.prompt or group.title), limit=60),
         prompt=page_text(group.prompt or "No prompt", limit=240),
         preset=catalog.title(group.preset),
         axes=[*dict.fromkeys(group.title.split(" / "))],

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable
 
 from ..editor.editor_document import EditorDocument, EditorGraph
 from .graph_walk import GraphWalk
 from .literal_inputs import GraphView
+
+# Brackets or lines of two and more characters; a single one may belong to the words.
+_DECORATION = re.compile(r"[\[\]{}<>]{2,}|[-=*#~_|]{2,}|^[=*#~|]+|[=*#~|]+$")
 
 
 class Sections:
@@ -55,7 +59,7 @@ class Sections:
             entry = graph.nodes.get(key) if graph else None
             if graph is None or entry is None:
                 break
-            title = graph.group_of(entry) or title
+            title = _readable(graph.group_of(entry)) or title
             graph = self._document.definitions.get(entry.type)
         return title
 
@@ -70,6 +74,16 @@ class Sections:
                     (key, ("", _title(document, key))) for key in keys
                 )
                 return
+
+
+def _readable(title: str) -> str:
+    """Return the title of a group without the brackets and lines that decorate it in the editor.
+
+    >>> [_readable(title) for title in ("[[Prompt]]", "[[1]] Models", "=== Output ===", "***")]
+    ['Prompt', '1 Models', 'Output', '***']
+    """
+    words = " ".join(_DECORATION.sub(" ", title).split())
+    return words or title
 
 
 def _title(document: EditorDocument, host: str) -> str:
