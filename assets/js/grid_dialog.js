@@ -11,11 +11,14 @@
 
   // What may vary: the prompt, and every field of the form that takes a value from a list.
   function fields() {
-    /** @type {{ name: string, label: string, role?: string, hint: string, now: string, options?: string[] }[]} */
+    /** @type {{ name: string, label: string, role?: string, hint: string, now: string, options?: string[], lines?: boolean }[]} */
     const found = [];
     const form = $("form.settings");
     const box = form?.dataset.promptRole === "yes" && { name: form.dataset.promptName, label: "Words in the prompt", hint: form.dataset.promptHint ?? "", now: "" };
-    if (box) found.push(box);
+    if (box) {
+      const now = $("#prompt textarea").value.replace(/\s*\n\s*/g, " ").trim();
+      found.push(box, { name: "prompts", label: "Whole prompts", hint: "One prompt per line", now: now && `${now}\n`, lines: true });
+    }
     for (const field of $$("form.settings .field")) {
       const input = $("[name]", field);
       const { role, gridHint: hint } = field.dataset; // workflow/fields/field_types.py has the hints
@@ -53,6 +56,7 @@
       const one = field();
       values.hidden = help.hidden = !one;
       help.textContent = one?.hint ?? "";
+      values.rows = one?.lines ? 4 : 1;
       options.replaceChildren(...(one?.options ?? []).filter(Boolean).map((value) => make("button", { type: "button", className: "offer", value, textContent: value.split(/[\\/]/).pop(), title: value })));
       offer();
     }

@@ -3,7 +3,7 @@
 An axis is written as a list, ``8, 12, 20``, or for numbers as a range:
 ``20-40 (+10)`` in steps of ten, ``1-5`` in steps of one, ``0.2-1 [5]`` five evenly spaced numbers.
 A value with a comma is quoted. For the prompt, the other entries replace the first one in it:
-``red, blue, green``.
+``red, blue, green``. The axis ``prompts`` has a whole prompt in each line.
 """
 
 from __future__ import annotations
@@ -50,7 +50,9 @@ _RANGE: Final = re.compile(
 )
 _RANDOM: Final = "-1"
 _LORAS: Final = "loras"
+_PROMPTS: Final = "prompts"
 _NO_LORA: Final = "none"
+_PROMPT_LINES: Final = "Enter one prompt per line."
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +94,8 @@ def read_axis(
         values = tuple(next((k for k, t in titles.items() if v in {k, t}), v) for v in variants)
         return ParamAxis(name, "Variant", values, tuple(titles.get(v, v) for v in values))
     param = preset.param(name)
+    if param is None and name == _PROMPTS and (prompt := preset.by_role("prompt")):
+        return _prompt_axis(prompt, text)
     if param is None or not FIELD_TYPES[param.role].in_grid:
         raise ValidationError(f"A grid cannot vary '{name}' here.", hint="Choose another field.")
     entries: list[Any] = []
@@ -111,6 +115,14 @@ def read_axis(
         tuple(_value_label(param, entry) for entry in entries),
         replaces=str(entries[0]) if param.role == "prompt" else "",
     )
+
+
+def _prompt_axis(param: Param, text: str) -> ParamAxis:
+    """Return an axis over whole prompts, one to a line."""
+    prompts = _few(param.label, [*filter(None, map(str.strip, text.splitlines()))], _PROMPT_LINES)
+    for prompt in prompts:
+        check_prompt_length(prompt)
+    return ParamAxis(param.id, param.label, tuple(prompts), tuple(prompts))
 
 
 def _lora_axis(text: str) -> ParamAxis:

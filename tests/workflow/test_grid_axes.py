@@ -17,6 +17,7 @@ from comfy_ui.workflow.grid_axes import (
     read_axis,
 )
 from comfy_ui.workflow.presets.preset_store import get_preset
+from comfy_ui.workflow.wildcards import MAX_PROMPT_CHARACTERS
 
 SDXL = get_preset("sdxl")
 
@@ -36,6 +37,7 @@ SDXL = get_preset("sdxl")
         ("cfg", "5 – 4 (+0.5)", (5.0, 4.5, 4.0)),
         ("sampler", 'euler, "dpmpp_2m"\nheun', ("euler", "dpmpp_2m", "heun")),
         ("prompt", 'red, "pink, almost white"', ("red", "pink, almost white")),
+        ("prompts", "a red fox, at night\n\n a cat \n", ("a red fox, at night", "a cat")),
         ("seed", "18446744073709551615, 1", (2**64 - 1, 1)),
         ("seed", "18446744073709551613-18446744073709551615", (2**64 - 3, 2**64 - 2, 2**64 - 1)),
     ],
@@ -58,6 +60,8 @@ def test_read_axis_list_or_range_returns_values(
         ("steps", "1-9999", "9999 values"),
         ("steps", "1-2 [9999]", "9999 values"),
         ("prompt", "red", "words to replace"),
+        ("prompts", " \n", "no values yet"),
+        ("prompts", "a cat\n" + "x" * (MAX_PROMPT_CHARACTERS + 1), "characters"),
         ("nothing", "1, 2", "cannot vary"),
     ],
 )
@@ -109,6 +113,16 @@ def test_expand_same_parameter_twice_or_too_many_cells_raises() -> None:
         expand(SDXL, {}, [steps, steps])
     with pytest.raises(ValidationError, match="81 jobs"):
         expand(SDXL, {}, [steps, read_axis(SDXL, "cfg", "1-9")])
+
+
+def test_expand_prompts_replace_the_whole_prompt_of_the_form() -> None:
+    axes = [read_axis(SDXL, "prompts", "a fox, red\na cat"), read_axis(SDXL, "steps", "8, 12")]
+    cells = expand(SDXL, {"prompt": "a harbor"}, axes)
+    assert [(cell["prompt"], cell["steps"]) for cell in cells] == [
+        ("a fox, red", 8), ("a cat", 8), ("a fox, red", 12), ("a cat", 12),
+    ]  # fmt: skip
+    with pytest.raises(ValidationError, match="does not contain"):
+        expand(SDXL, {"prompt": "a harbor"}, [axes[0], read_axis(SDXL, "prompt", "red, blue")])
 
 
 def test_read_axis_variants_use_titles_of_form() -> None:
