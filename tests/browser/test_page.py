@@ -374,6 +374,7 @@ def test_server_is_added_tested_and_removed_on_the_page(page: Any) -> None:
 def test_limits_of_an_api_key_are_changed_on_the_page(page: Any) -> None:
     page.get_by_role("tab", name="Status").click()
     page.click("[data-section=account]")
+    page.wait_for_selector("#api-keys h2")  # or the first drawing might come after what is pressed
     page.fill("#api-key-name :is(input, textarea)", "Open WebUI")
     page.click("#create-api-key")
     page.click(".api-key summary")
