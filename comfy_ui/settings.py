@@ -214,6 +214,12 @@ class Settings(BaseSettings):
         le=65535,
         description="Port of that ComfyUI; if it is taken, the next free one.",
     )
+    engine_idle_min: float = Field(
+        default=0,
+        ge=0,
+        description="Stop that ComfyUI after so many minutes without a job, which frees the GPU's "
+        "memory; the next job starts it again. 0: never.",
+    )
     engine_options: str = Field(
         default="", description="Further command-line options of that ComfyUI."
     )

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import Any
+from typing import Any, Final
 
 from ..errors import ComfyHeadlessError, EngineError, InstallCancelledError
 from .engine_manager import EngineManager
@@ -20,6 +20,8 @@ from .supervision.supervisor import ServerPhase
 __all__ = ["SetupPhase", "SetupState", "SetupTask"]
 
 logger = logging.getLogger(__name__)
+
+_OFF: Final = frozenset({ServerPhase.STOPPED, ServerPhase.IDLE})
 
 
 class SetupPhase(StrEnum):
@@ -112,7 +114,7 @@ class SetupTask:
         if self.state.phase.active:
             return
         self.manager.choose_memory(memory)
-        if self.manager.supervisor.state.phase is not ServerPhase.STOPPED:
+        if self.manager.supervisor.state.phase not in _OFF:
             self._begin(SetupState(SetupPhase.STARTING), self._restart())
 
     def cancel(self) -> None:
@@ -169,7 +171,7 @@ class SetupTask:
 
     async def _remove_pack(self, name: str) -> None:
         await asyncio.to_thread(remove_pack, self.manager.paths, name)
-        if self.manager.supervisor.state.phase is ServerPhase.STOPPED:
+        if self.manager.supervisor.state.phase in _OFF:
             self.state = SetupState()
         else:
             await self._restart()

@@ -21,6 +21,7 @@ from ..library.stores import OpenStores, open_sqlite_stores
 from ..protocol.object_info import NodeRegistry
 from ..storage.job_store import JobStore, StoreProblem
 from ..storage.records import (
+    Absence,
     Grid,
     GridAxis,
     GridCell,
@@ -482,6 +483,7 @@ async def open_jobs(
     open_stores: OpenStores = open_sqlite_stores,
     open_queue: OpenQueue = open_local_queue,
     external_workers: Callable[[], Awaitable[list[ServerStatus]]] | None = None,
+    absence: Callable[[], Absence | None] = lambda: None,
 ) -> AsyncIterator[JobService]:
     """Open the jobs and the library of a data folder and resume unfinished jobs.
 
@@ -508,11 +510,12 @@ async def open_jobs(
         external_workers: returns the servers of the workers in other processes, which then run all
             jobs; the servers here only tell which nodes and models there are. Other apps may use
             the stores at the same time.
+        absence: returns why ComfyUI does not answer on purpose. Jobs wait then, without asking it.
 
     Raises:
         StorageError: the folder cannot be used, or another process is using it.
     """
-    servers = distinct_servers([client, *others])
+    servers = distinct_servers([client, *others], absence)
     durations = {server.name: server.client.durations for server in servers}
     async with AsyncExitStack() as stack:
         store, library_store, webhooks, files = await stack.enter_async_context(

@@ -20,6 +20,7 @@ from ..protocol.outputs import Kind, Outputs
 from ..protocol.progress import Phase
 
 __all__ = [
+    "Absence",
     "Grid",
     "GridAxis",
     "GridCell",
@@ -464,9 +465,13 @@ class QueueFigures(NamedTuple):
     servers: Mapping[str, bool]
 
 
+Absence: TypeAlias = Literal["idle", "starting"]
+"""Why a server does not answer on purpose: stopped until there is a job, or starting."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerStatus:
-    """The status of a ComfyUI server; ``error`` says why it is offline.
+    """The status of a ComfyUI server; ``error`` says why it is offline, unless ``absence`` does.
 
     ``devices`` and ``stats`` are from ``GET /system_stats``; ``running`` and ``pending`` count the
     jobs of all programs. ``health`` is the verdict over all checks since the start, or None
@@ -483,6 +488,7 @@ class ServerStatus:
     pending: int = 0
     stats: Mapping[str, Any] = field(default_factory=dict)
     error: JobError | None = None
+    absence: Absence | None = None
     health: HealthReport | None = None
 
 

@@ -141,6 +141,7 @@ def launch(settings: Settings, *, block: bool = True) -> Any:
         work = [
             asyncio.create_task(process_memory.forget_ended(blocks), name="ended sessions"),
             asyncio.create_task(keys.keep_uses(), name="uses of API keys"),
+            asyncio.create_task(services.idle_stop.run(), name="stop of an idle ComfyUI"),
             asyncio.create_task(
                 changed.keep_current(SettingEffects(services, access).apply),
                 name="settings of other processes",

@@ -28,7 +28,7 @@ from ..private_files import Documents
 from ..scale.choose_queue import choose_queue
 from ..scale.choose_stores import choose_stores
 from ..settings import Settings
-from ..storage.records import Job, ServerStatus, Snapshot
+from ..storage.records import Absence, Job, JobStatus, ServerStatus, Snapshot
 from ..storage.uncancellable import uncancellable
 from ..workflow.presets.preset_store import list_presets
 from .admin.saved_servers import SavedServer
@@ -75,6 +75,8 @@ class ServerConnection:
         saved_workflows: SavedWorkflows,
         start_managed: Callable[[], str] | None = None,
         documents: Documents | None = None,
+        *,
+        managed_absence: Callable[[], Absence | None] = lambda: None,
     ) -> None:
         self.choice = choice
         self.model_folders = ModelFolders()
@@ -85,6 +87,7 @@ class ServerConnection:
         self.storage_limits = StorageLimits(settings, documents)
         self._saved_workflows = saved_workflows
         self._start_managed = start_managed
+        self._managed_absence = managed_absence
         self._engine = ExitStack()
         self._resources = AsyncExitStack()
         self._reconnecting = asyncio.Lock()
@@ -106,6 +109,23 @@ class ServerConnection:
         Only in local mode: other users can run only saved presets.
         """
         return mode_of(self._settings) is AccessMode.LOCAL
+
+    def absence(self) -> Absence | None:
+        """Why the server in use does not answer on purpose; None: it should."""
+        return self._managed_absence() if self.choice.kind == "managed" else None
+
+    def has_jobs(self) -> bool:
+        """Whether a job is at a server, or is to go there; not one that waits, as when paused."""
+        figures = self.jobs.figures().jobs
+        return any(count for (state, _), count in figures.items() if state != JobStatus.WAITING)
+
+    async def is_busy(self) -> bool:
+        """Whether the first server has jobs of any program, or does not say."""
+        try:
+            queue = await self.client.queue()
+        except ComfyHeadlessError:
+            return True
+        return bool(queue.running or queue.pending)
 
     def start_engine(self) -> None:
         """Start the demo engine or the managed ComfyUI if it is to be used; may take seconds.
@@ -190,7 +210,8 @@ class ServerConnection:
 
     async def _statuses(self) -> list[ServerStatus]:
         statuses = await self.jobs.worker_statuses()
-        self.catalog.online = any(status.online for status in statuses)
+        # One that is away on purpose runs what is submitted.
+        self.catalog.online = any(status.online or status.absence for status in statuses)
         return statuses
 
     @uncancellable
@@ -268,6 +289,10 @@ class ServerConnection:
         """
         async with self._reconnecting:
             if self.choice.urls == (url,):
+                # It was started again: earlier failures do not count, and it may have new nodes.
+                if self.client.breaker is not None:
+                    self.client.breaker.record(reached=True)
+                await self.refresh()
                 return
             if self.embedded:
                 await self.jobs.finish_started(within_s=_FINISH_JOBS_S)
@@ -365,6 +390,7 @@ class ServerConnection:
                 open_stores=choose_stores(self._settings),
                 open_queue=queue.open_queue,
                 external_workers=queue.external_workers,
+                absence=self.absence,
             )
         )
         for listener in self.end_listeners:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from ..client import ComfyWSClient
 from ..engine.engine_manager import EngineManager
+from ..engine.idle_stop import IdleStop
 from ..engine.packs.pack_source import known_packs
 from ..engine.setup_task import SetupTask
 from ..jobs.job_service import JobService
@@ -43,6 +44,8 @@ class Services:
     model_facts: ModelFactsReader
     setup: SetupTask
     """The setup of a managed ComfyUI."""
+    idle_stop: IdleStop
+    """Stops the managed ComfyUI after idling."""
     documents: Documents
     """Logins, keys and limits."""
     changed_settings: ChangedSettings
@@ -67,7 +70,15 @@ class Services:
             choice = choice.with_saved(saved_servers.listed())
         saved_workflows = SavedWorkflows(settings.data_dir)
         manager = EngineManager(settings)
-        connection = ServerConnection(settings, choice, saved_workflows, manager.start, documents)
+        connection = ServerConnection(
+            settings,
+            choice,
+            saved_workflows,
+            manager.start,
+            documents,
+            managed_absence=lambda: manager.supervisor.absence,
+        )
+        setup = SetupTask(manager, connection.use_managed)
         return cls(
             settings=settings,
             connection=connection,
@@ -77,7 +88,15 @@ class Services:
             model_facts=ModelFactsReader(
                 lambda: connection.client, lambda: connection.model_folders
             ),
-            setup=SetupTask(manager, connection.use_managed),
+            setup=setup,
+            idle_stop=IdleStop(
+                setup,
+                idle_min=settings.engine_idle_min,
+                in_use=lambda: connection.choice.kind == "managed",
+                has_jobs=connection.has_jobs,
+                is_busy=connection.is_busy,
+                connect=connection.use_managed,
+            ),
             documents=documents,
             saved_servers=saved_servers,
             changed_settings=changed or ChangedSettings(settings, documents),

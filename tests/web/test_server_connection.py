@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 from logging import getLogger
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,9 @@ from comfy_ui.jobs.workers import server as server_module
 from comfy_ui.library.saved_workflows import SavedWorkflows
 from comfy_ui.settings import Settings
 from comfy_ui.storage.database import Database
+from comfy_ui.storage.records import LOCAL_USER_ID, Absence, JobRequest, Phase, QueueCounts
+from comfy_ui.web.components.job_card import look_of
+from comfy_ui.web.components.server_cards import servers_panel
 from comfy_ui.web.server_choice import ServerChoice, typed
 from comfy_ui.web.server_connection import ServerConnection
 from tests.client.hostile_server import hostile, trickle
@@ -43,6 +47,40 @@ async def connection(tmp_path: Path) -> AsyncIterator[ServerConnection]:
     yield new
     await new.aclose()
     new.stop_engine()
+
+
+async def test_managed_server_stopped_after_idling_jobs_wait_and_nothing_is_broken(
+    tmp_path: Path, engine: Any
+) -> None:
+    absences: list[Absence | None] = ["idle"]
+    new = ServerConnection(
+        Settings(data_dir=tmp_path),
+        ServerChoice("managed", (engine.url,)),
+        SavedWorkflows(tmp_path),
+        managed_absence=lambda: absences[-1],
+    )
+    await new.open()
+    try:
+        (status,) = await new.refresh()
+        assert (status.online, status.absence, status.error) == (False, "idle", None)
+        assert new.catalog.online
+        page = servers_panel([status], counts=QueueCounts(0, 0), embedded=False, private=True)
+        assert "Stopped after idling" in page
+        assert not new.has_jobs()
+        job = await new.jobs.submit(
+            JobRequest(user_id=LOCAL_USER_ID, preset="sdxl_turbo", values={"prompt": "fox"})
+        )
+        async with asyncio.timeout(60), aclosing(new.follow(job.id, LOCAL_USER_ID)) as snapshots:
+            async for snapshot in snapshots:
+                if snapshot.phase is Phase.RECONNECTING and absences[-1] is not None:
+                    assert look_of(snapshot).label == "ComfyUI is starting"
+                    assert new.has_jobs()
+                    absences += ["starting", None]
+                    await new.use_managed(engine.url)
+        assert snapshot.phase is Phase.SUCCEEDED
+        assert absences[-1] is None
+    finally:
+        await new.aclose()
 
 
 async def test_reconnect_with_external_workers_is_refused(tmp_path: Path) -> None:

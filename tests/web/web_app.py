@@ -67,5 +67,11 @@ async def open_web_app(folder: Path) -> AsyncIterator[WebApp]:
                 tools_folder=saved.tools,
             ),
             saved_workflows=saved,
+            connection=SimpleNamespace(absence=lambda: None),  # the server is not managed
+            idle_stop=SimpleNamespace(ensure_started=_already_started),
         )
         yield WebApp(server, service, Access(AccessMode.SHARED, b"secret"), services)
+
+
+async def _already_started() -> None:
+    return None

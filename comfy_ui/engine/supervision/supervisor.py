@@ -6,7 +6,7 @@ import logging
 import subprocess
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -14,6 +14,7 @@ from typing import Final
 
 from ...client import ClientOptions, ComfyClient
 from ...errors import ComfyHeadlessError, EngineError
+from ...storage.records import Absence
 from ..engine_paths import EnginePaths, exclusive
 from ..installing.smoke_test import start_process
 from ..packs.pack_folders import active_packs, crashed_pack, failed_pack, switch_off
@@ -48,6 +49,8 @@ class ServerPhase(StrEnum):
     READY = "ready"
     RESTARTING = "restarting"
     FAILED = "failed"
+    IDLE = "idle"
+    """Stopped after idling, until there is a job: see :mod:`..idle_stop`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +62,14 @@ class ServerState:
     restarts: int = 0
     message: str = ""
     hint: str = ""
+
+
+_STOPPED: Final = ServerState()
+_COMING: Final = frozenset({ServerPhase.STARTING, ServerPhase.RESTARTING})
+_ABSENCES: Final[Mapping[ServerPhase, Absence]] = {
+    ServerPhase.IDLE: "idle",
+    ServerPhase.STARTING: "starting",
+}
 
 
 class Supervisor:
@@ -102,8 +113,20 @@ class Supervisor:
         self._log_start = 0
         self.state = ServerState()
 
+    @property
+    def started_it(self) -> bool:
+        """Whether this supervisor has started ComfyUI, and not found it."""
+        return self._started
+
+    @property
+    def absence(self) -> Absence | None:
+        """Why ComfyUI does not answer on purpose; None: it should."""
+        return _ABSENCES.get(self.state.phase)
+
     def start(self) -> str:
         """Start ComfyUI, or find the one that runs; return its address without waiting for it.
+
+        It gets the port that it had before, if that is free.
 
         Raises:
             EngineError: nothing is installed, or it cannot be started.
@@ -121,17 +144,22 @@ class Supervisor:
                     raise EngineError(
                         "Another process is starting ComfyUI.", hint="Wait a moment and try again."
                     )
-                url = self._spawn(free_port(self._first_port))
+                before = self.state.url
+                url = self._spawn(free_port(_port_of(before) if before else self._first_port))
             self.state = ServerState(ServerPhase.STARTING, url)
         except BaseException:
             self._lock.close()
+            self.state = ServerState()
             raise
         self._thread = threading.Thread(target=self._run, name="engine supervisor", daemon=True)
         self._thread.start()
         return url
 
-    def stop(self, *, only_ours: bool = False) -> None:
-        """Stop ComfyUI. ``only_ours``: only if this supervisor has started it."""
+    def stop(self, *, only_ours: bool = False, state: ServerState = _STOPPED) -> None:
+        """Stop ComfyUI. ``only_ours``: only if this supervisor has started it.
+
+        ``state``: the state afterwards.
+        """
         self._stopping.set()
         thread, self._thread = self._thread, None
         if self._started or not only_ours:
@@ -143,7 +171,7 @@ class Supervisor:
             self._process = None
         self._lock.close()
         self._started = False
-        self.state = ServerState()
+        self.state = state
 
     def wait_until_ready(self, cancel: threading.Event | None = None) -> None:
         """Wait until ComfyUI answers, as long as its process lives.
@@ -175,7 +203,7 @@ class Supervisor:
         rotate_at = self._now()
         while not self._stopping.wait(self._poll_s):
             if self._alive():
-                if self.state.phase is not ServerPhase.READY and answers_at(self.state.url):
+                if self.state.phase in _COMING and answers_at(self.state.url):
                     self.state = replace(self.state, phase=ServerPhase.READY, message="", hint="")
                     if not self._answered:
                         self._answered = True
@@ -317,8 +345,9 @@ def stop_server(paths: EnginePaths) -> bool:
 def answers_at(url: str) -> bool:
     """Whether ComfyUI answers at an address within two seconds."""
     try:
+        # Without the circuit breaker, which would let no attempt through for half a minute.
         with ComfyClient(
-            url=url, timeout=_ANSWER_S, options=ClientOptions(max_retries=0)
+            url=url, timeout=_ANSWER_S, options=ClientOptions(max_retries=0), breaker=False
         ) as client:
             client.system_stats()
     except ComfyHeadlessError:

@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 import logging
 import time
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import Final
 
 from ...client import ComfyWSClient
@@ -17,7 +17,7 @@ from ...features import FEATURES
 from ...health import HealthTracker, with_local_facts
 from ...library.uploads import UploadStore
 from ...protocol.object_info import NodeRegistry
-from ...storage.records import JobError, ServerStatus
+from ...storage.records import Absence, JobError, ServerStatus
 from ...workflow.graph import AnyGraph
 
 logger = logging.getLogger(__name__)
@@ -35,11 +35,18 @@ class Server:
     apart whose addresses are the same on several hosts, such as 127.0.0.1. ``parallel_jobs`` is how
     many jobs it runs at a time; None: one. ``lists_nodes`` is False if the server's API has no
     object_info: it may have everything. ``online`` is the result of the last check, and True before
-    the first.
+    the first. ``absence`` returns why it does not answer on purpose.
     """
 
-    def __init__(self, client: ComfyWSClient, *, host: str = "") -> None:
+    def __init__(
+        self,
+        client: ComfyWSClient,
+        *,
+        host: str = "",
+        absence: Callable[[], Absence | None] = lambda: None,
+    ) -> None:
         self.client = client
+        self.absence = absence
         address = f"{host} {client.url}" if host else client.url
         self.name = hashlib.sha256(address.encode()).hexdigest()[:12]
         self.parallel_jobs = client.parallel_jobs
@@ -108,7 +115,15 @@ class Server:
 
     async def status(self) -> ServerStatus:
         """Check the server now. Never raises for an offline one: see ``.online`` and ``.error``."""
+        if self.absence() == "idle":
+            return ServerStatus(
+                online=False, url=self.client.url, checked_at=time.time(), absence="idle"
+            )
         look = await self.look()
+        if look.error is not None and (absence := self.absence()) is not None:
+            return ServerStatus(
+                online=False, url=self.client.url, checked_at=look.at, absence=absence
+            )
         health = None
         if FEATURES["health"]:
             health = with_local_facts(self._health.observe(look), self.client.breaker)
@@ -150,6 +165,9 @@ def with_upload_names(graph: AnyGraph, names: dict[str, str]) -> dict[str, objec
     }
 
 
-def distinct_servers(clients: Collection[ComfyWSClient]) -> list[Server]:
-    """Return one server per address, in order."""
-    return list({server.name: server for server in map(Server, clients)}.values())
+def distinct_servers(
+    clients: Collection[ComfyWSClient], absence: Callable[[], Absence | None] = lambda: None
+) -> list[Server]:
+    """Return one server per address, in order. ``absence``: see :class:`Server`."""
+    servers = (Server(client, absence=absence) for client in clients)
+    return list({server.name: server for server in servers}.values())

@@ -14,6 +14,7 @@ from ...errors import (
     ComfyHeadlessError,
     ComfyUIConnectionError,
     ComfyUIOfflineError,
+    EngineError,
     GenerationCancelledError,
     InvalidWorkflowError,
     JobLostError,
@@ -51,6 +52,9 @@ _CANCEL_INTERVAL_S: Final = 0.1
 # Constant, not a Backoff: a failed write to the local disk costs little, and waiting jobs must go
 # on as soon as there is room again.
 _STORAGE_RETRY_S: Final = 1.0
+_STARTING: Final = JobError.of(
+    EngineError("ComfyUI is starting.", hint="The job runs when it has started.")
+)
 _STARTED: Final = frozenset({Phase.LOADING, Phase.RUNNING, Phase.SAVING})
 
 
@@ -282,6 +286,8 @@ class Worker:
         while True:
             try:
                 if active.job.status is JobStatus.CLAIMED:
+                    if self._server.absence() is not None:
+                        await self._wait_for_start(active)
                     if active.withdraw.is_set() and not active.may_be_at_server:
                         await self._give_back(active)
                     await self._send(active)
@@ -491,6 +497,17 @@ class Worker:
         await self._queue.publish(
             self._server.name, JobReport(job_id=active.job.id, phase=Phase.SAVING, text=text)
         )
+
+    async def _wait_for_start(self, active: ActiveJob) -> None:
+        """Wait while the server is off on purpose; the job is the reason to start it."""
+        report = JobReport(job_id=active.job.id, phase=Phase.RECONNECTING, error=_STARTING)
+        await self._queue.publish(self._server.name, report)
+        while not (active.stop.is_set() or active.withdraw.is_set()):
+            if self._server.absence() is None:
+                break
+            active.connected()  # nothing was asked, so the pauses stay short
+            await active.pause()
+        self._server.forget_uploads()
 
     async def _reconnect(self, active: ActiveJob, error: ComfyHeadlessError) -> None:
         logger.info("Job %s waits for the server: %s", active.job.id, error)

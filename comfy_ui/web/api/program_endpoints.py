@@ -25,6 +25,7 @@ from ...errors import (
 from ...prompts import aenhance_prompt, load_styles
 from ...prompts.language_models.model_choice import RULES
 from ...prompts.language_models.sources import find_source
+from ...prompts.language_models.text_encoder import TextEncoder
 from ...protocol.object_info import NodeRegistry
 from ...protocol.progress import Phase
 from ...storage.records import (
@@ -373,6 +374,8 @@ class ProgramEndpoints:
             graph=chosen.graph if chosen else None,
             settings=self._services.settings,
         )
+        if isinstance(source, TextEncoder):
+            await self._services.idle_stop.ensure_started()
         draft = await aenhance_prompt(
             _prompt(prompt),
             style=library.get(str(style), str(style)),

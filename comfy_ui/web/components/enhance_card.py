@@ -90,9 +90,10 @@ def draft_card(
     )
 
 
-def writing_card(text: str, source: str) -> Html:
-    """The draft while a model writes it."""
-    return _render("writing_card", source=source, by_rules=source == _RULES_NAME, text=text)
+def writing_card(text: str, source: str, *, starts: bool = False) -> Html:
+    """The draft while a model writes it. ``starts``: ComfyUI, which writes it, is starting."""
+    by_rules = source == _RULES_NAME
+    return _render("writing_card", source=source, by_rules=by_rules, text=text, starts=starts)
 
 
 def failed_card(error: JobError) -> Html:

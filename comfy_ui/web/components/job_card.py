@@ -8,6 +8,7 @@ import types
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, NamedTuple
 
+from ...errors import EngineError
 from ...storage.records import JobError, LibraryItem, Phase, Snapshot
 from .html import Html, duration, page_text, rough_duration, safe_url
 from .templates import render
@@ -57,12 +58,18 @@ _LEAST_KEPT_STEPS: Final = 0.3  # of all steps; before, a preview is mostly nois
 _WIDE_STAGE: Final = 1.6  # width / height of the stage, about; on a phone the narrow one
 _NARROW_STAGE: Final = 0.75
 _PAUSED: Final = _Look("Paused", "pause")
+_STARTING: Final = _Look("ComfyUI is starting", "again")
 _WORKING: Final = frozenset({Phase.LOADING, Phase.RUNNING, Phase.SAVING})
 
 
 def look_of(snapshot: Snapshot) -> _Look:
     """The label and icon of a job."""
-    return _PAUSED if snapshot.paused and snapshot.phase is Phase.QUEUED else LOOKS[snapshot.phase]
+    if snapshot.paused and snapshot.phase is Phase.QUEUED:
+        return _PAUSED
+    error = snapshot.error
+    if snapshot.phase is Phase.RECONNECTING and error and error.kind == EngineError.__name__:
+        return _STARTING
+    return LOOKS[snapshot.phase]
 
 
 def empty_card(examples: Sequence[str] = ()) -> Html:

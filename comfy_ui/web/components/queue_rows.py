@@ -56,7 +56,7 @@ def summary(line: QueueView, *, may_pause_all: bool = False) -> Html:
     return _render(
         "summary",
         counts=" · ".join(counts),
-        reconnecting=any(snapshot.phase is Phase.RECONNECTING for _, snapshot in line.jobs),
+        reconnecting=any(look_of(shown) is LOOKS[Phase.RECONNECTING] for _, shown in line.jobs),
         waiting=any(not has_started(*pair) for pair in line.jobs),
         paused=line.paused,
         all_paused=line.all_paused,

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from ...health import HealthReport, HealthVerdict
-from ...storage.records import QueueCounts, ServerStatus
+from ...storage.records import Absence, QueueCounts, ServerStatus
 from ..share_link import ShareLinkState
 from .html import Html, duration, page_text, size
 from .preset_picker import Lamp
@@ -61,9 +61,17 @@ def _server(status: ServerStatus, *, embedded: bool, private: bool) -> dict[str,
     }
 
 
+_ABSENT: Final[Mapping[Absence, Lamp]] = {
+    "idle": Lamp("", "Stopped after idling"),
+    "starting": Lamp("", "Starting"),
+}
+
+
 def _lamp(status: ServerStatus) -> Lamp:
     if status.health is not None and status.health.verdict is HealthVerdict.STUCK:
         return Lamp("bad", "Not responding")
+    if status.absence is not None:
+        return _ABSENT[status.absence]
     return Lamp("good", "Online") if status.online else Lamp("bad", "Offline")
 
 

@@ -48,6 +48,7 @@ _LAMPS: Final = {
     ServerPhase.READY: Lamp("good", "Running"),
     ServerPhase.RESTARTING: Lamp("bad", "Restarting"),
     ServerPhase.FAILED: Lamp("bad", "Crashed"),
+    ServerPhase.IDLE: Lamp("", "Stopped after idling; starts with the next job"),
 }
 
 
@@ -242,7 +243,7 @@ def engine_panel(
         and {"message": page_text(setup.error.message, limit=600), "hint": setup.error.hint},
         trouble=page_text(server.message, limit=600),
         advice=server.hint,
-        running=server.phase not in {ServerPhase.STOPPED, ServerPhase.FAILED},
+        running=server.phase not in {ServerPhase.STOPPED, ServerPhase.FAILED, ServerPhase.IDLE},
         rollback=previous.version if previous is not None else "",
         interrupted=interrupted,
         command="" if FEATURES["engine"] else get_install_hint("engine"),

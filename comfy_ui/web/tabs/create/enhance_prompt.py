@@ -27,11 +27,13 @@ from ....prompts import (
 from ....prompts.describe import scaled_down
 from ....prompts.language_models.model_choice import RULES, LanguageModel
 from ....prompts.language_models.sources import Source, find_source
+from ....prompts.language_models.text_encoder import TextEncoder
 from ....storage.records import JobError
 from ....worker_processes import WORKERS
 from ....workflow.presets.preset_store import Preset
 from ...auth.access import Access
 from ...components.enhance_card import EnhanceSettings, draft_card, failed_card, writing_card
+from ...components.html import Html
 from ...components.html_block import from_page, html_block
 from ...services import Services
 from .form_state import FormState
@@ -110,7 +112,8 @@ class EnhanceHandler:
                 "system": wishes.system or "",
                 "timeout_s": _timeout_s(source),
             }
-            async with aclosing(self._pieces(page, stream_enhance(prompt, **options))) as parts:
+            draft = self._started(source, stream_enhance(prompt, **options))
+            async with aclosing(self._pieces(page, draft)) as parts:
                 written, drawn = "", 0.0
                 async for part in parts:
                     if isinstance(part, EnhancedPrompt):
@@ -119,7 +122,7 @@ class EnhanceHandler:
                     written += part
                     if source is not None and time.monotonic() - drawn >= _DRAW_EVERY_S:
                         drawn = time.monotonic()
-                        yield writing_card(written, source.name or "the model")
+                        yield self._writing_card(written, source)
         except ComfyHeadlessError as error:
             yield failed_card(JobError.of(error))
         # At the end of an event Gradio shows its last value once more: a draft that was discarded,
@@ -144,12 +147,13 @@ class EnhanceHandler:
                 "shares_gpu": self._services.settings.llm_shares_gpu,
                 "timeout_s": _timeout_s(source),
             }
-            async with aclosing(self._pieces(page, _described(picture, options))) as parts:
+            draft = self._started(source, _described(picture, options))
+            async with aclosing(self._pieces(page, draft)) as parts:
                 async for part in parts:
                     if isinstance(part, EnhancedPrompt):
                         yield draft_card(part, preset)
                         break
-                    yield writing_card(part, (source and source.name) or "the model")
+                    yield self._writing_card(part, source)
         except ComfyHeadlessError as error:
             yield failed_card(JobError.of(error))
         yield gr.skip()  # the same
@@ -163,6 +167,21 @@ class EnhanceHandler:
             seeing=seeing,
             settings=services.settings,
         )
+
+    def _writing_card(self, written: str, source: Source | None) -> Html:
+        starts = isinstance(source, TextEncoder) and bool(self._services.connection.absence())
+        return writing_card(written, (source and source.name) or "the model", starts=starts)
+
+    async def _started(
+        self, source: Source | None, written: AsyncGenerator[str | EnhancedPrompt, None]
+    ) -> AsyncGenerator[str | EnhancedPrompt, None]:
+        """Yield from ``written``, but start ComfyUI first if it is the one to write."""
+        async with aclosing(written):
+            if isinstance(source, TextEncoder):
+                await self._services.idle_stop.ensure_started()
+                yield ""  # show that it writes now
+            async for part in written:
+                yield part
 
     async def _pieces(
         self, page: str, written: AsyncGenerator[str | EnhancedPrompt, None]

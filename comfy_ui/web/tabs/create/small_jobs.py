@@ -95,6 +95,7 @@ class SmallJobs:
                 error = error or one
                 continue
             async with self._slots:
+                await self._services.idle_stop.ensure_started()
                 image = await client.upload_image(content, subfolder="comfy-ui", type="temp")
                 result = await run_small_job(client, graph(image, registry), timeout_s=_TIMEOUT_S)
                 if result is None:
