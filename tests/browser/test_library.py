@@ -157,11 +157,11 @@ def test_library_is_sorted_and_a_search_is_saved_as_a_chip(library: Any) -> None
     library.wait_for_function(OLDEST_FIRST)  # the app has results of other files, too
     library.select_option(".find [name=sort]", "rating")
     library.wait_for_selector(".library .day h2", state="detached")
-    library.fill(".find [name=text]", "dawn")
+    library.fill(".find [name=text]", "blue boat")
     wait_count(library, 1)
     library.click("[data-do=save-search]")
     library.wait_for_selector("#save-search input")
-    assert library.input_value("#save-search input") == "dawn"
+    assert library.input_value("#save-search input") == "blue boat"
     library.fill("#save-search input", "Mornings")
     library.keyboard.press("Enter")
     chip = ".searches [data-do=use-search]:text-is('Mornings')"

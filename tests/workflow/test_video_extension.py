@@ -13,8 +13,9 @@ FROM_IMAGE = [
 
 @pytest.mark.parametrize("preset", FROM_IMAGE, ids=lambda preset: preset.id)
 def test_continue_video_leaves_out_the_first_frame_of_every_preset(preset: Preset) -> None:
-    values = {role: "a.png" for role in ("prompt", "image") if preset.by_role(role)}
-    graph = compile_workflow(preset, **values)
+    images = {param.id: "a.png" for param in preset.params if param.role == "image"}
+    values = {"prompt": "a cat"} if preset.by_role("prompt") else {}
+    graph = compile_workflow(preset, **values, **images)
     extended = continue_video(graph)
     assert extended is not None
     assert not continues_video(graph)

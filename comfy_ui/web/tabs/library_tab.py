@@ -308,9 +308,10 @@ class LibraryTab(Tab):
     async def _importing(self, request: Request) -> Response:
         """The import, and how many files an undo would remove."""
         self._access.require("import_folder", request)
+        # Before the question what can be undone: an import may end meanwhile.
+        state = self._services.connection.imports.state()
         undo = await asyncio.to_thread(self._services.library.imported_last)
-        state = {**self._services.connection.imports.state(), "undo": undo}
-        return JSONResponse(state, headers=PRIVATE)
+        return JSONResponse({**state, "undo": undo}, headers=PRIVATE)
 
     async def _count(self, request: Request) -> Response:
         user_id = self._access.require("import_folder", request)
