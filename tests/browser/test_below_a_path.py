@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import os
-import shutil
-import subprocess
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urljoin
@@ -20,6 +17,7 @@ from mcp import Client
 from mcp.client.streamable_http import create_mcp_http_client, streamable_http_client
 
 from tests.browser import support
+from tests.browser.nginx import running_nginx
 
 pytestmark = pytest.mark.browser
 
@@ -54,18 +52,8 @@ def documented_options() -> str:
     return snippet.split("}", 1)[0]
 
 
-def serve_nginx(folder: Path, app: str) -> tuple[subprocess.Popen[bytes], str]:
-    nginx = shutil.which("nginx", path=f"{os.environ.get('PATH')}:/usr/sbin")
-    if nginx is None:
-        if os.environ.get("CI") == "true":
-            pytest.fail("CI must have an nginx")
-        pytest.skip("needs an nginx")
-    port = support.free_port()
-    conf = folder / "nginx.conf"
-    conf.write_text(CONF.format(folder=folder, port=port, app=app, options=documented_options()))
-    arguments = [nginx, "-e", str(folder / "error.log"), "-c", str(conf)]
-    process = subprocess.Popen([*arguments, "-g", "daemon off; master_process off;"])
-    return process, f"http://127.0.0.1:{port}/comfy/"
+def nginx_conf(folder: Path, port: int, app: str) -> str:
+    return CONF.format(folder=folder, port=port, app=app, options=documented_options())
 
 
 @pytest.fixture(scope="module")
@@ -79,21 +67,11 @@ def below(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         "COMFY_UI_AUTH": ":".join(LOGIN),
         "COMFY_UI_TRUSTED_PROXIES": "127.0.0.1",
     }
-    with support.running_app(folder / "data", **environment) as app:
-        process, url = serve_nginx(folder, app)
-        try:
-            deadline = time.monotonic() + 30
-            while True:
-                try:
-                    httpx.get(f"{url}login", trust_env=False)
-                    break
-                except httpx.TransportError:
-                    assert time.monotonic() < deadline, (folder / "error.log").read_text()
-                    time.sleep(0.05)
-            yield url
-        finally:
-            process.terminate()
-            process.wait(30)
+    with (
+        support.running_app(folder / "data", **environment) as app,
+        running_nginx(folder, partial(nginx_conf, folder, app=app), login="/comfy/login") as url,
+    ):
+        yield f"{url}/comfy/"
 
 
 @pytest.fixture

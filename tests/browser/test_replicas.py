@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import re
-import shutil
 import subprocess
 import sys
 import threading
@@ -14,6 +13,7 @@ import uuid
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ import yaml
 
 from comfy_ui.scale import postgres_migrations
 from tests.browser import support
+from tests.browser.nginx import running_nginx
 from tests.browser.support import generate, slowly
 from tests.scale.postgres_server import PostgresServer
 
@@ -60,34 +61,6 @@ def nginx_conf(folder: Path, port: int, addresses: list[str]) -> str:
     paths = "".join(f"{name}_temp_path {folder}/{name};\n" for name in TEMPORARY)
     text = text.replace("http {", f"http {{\naccess_log off;\n{paths}")
     return f"pid {folder}/nginx.pid;\nerror_log {folder}/error.log;\n{text}"
-
-
-@contextmanager
-def running_nginx(folder: Path, addresses: list[str]) -> Iterator[str]:
-    nginx = shutil.which("nginx", path=f"{os.environ.get('PATH')}:/usr/sbin")
-    if nginx is None:
-        if os.environ.get("CI") == "true":
-            pytest.fail("CI must have an nginx")
-        pytest.skip("needs an nginx")
-    port = support.free_port()
-    conf = folder / "nginx.conf"
-    conf.write_text(nginx_conf(folder, port, addresses))
-    arguments = [nginx, "-e", str(folder / "error.log"), "-c", str(conf)]
-    process = subprocess.Popen([*arguments, "-g", "daemon off; master_process off;"])
-    try:
-        url = f"http://127.0.0.1:{port}"
-        deadline = time.monotonic() + 30
-        while True:
-            try:
-                httpx.get(f"{url}/login", trust_env=False)
-                break
-            except httpx.TransportError:
-                assert time.monotonic() < deadline, (folder / "error.log").read_text()
-                time.sleep(0.05)
-        yield url
-    finally:
-        process.terminate()
-        process.wait(30)
 
 
 def _inherited() -> dict[str, str]:
@@ -147,7 +120,8 @@ def cluster(
             running = support.app_process(folder / "data", log, **environment)
             url, process = stack.enter_context(running)
             apps[url.removeprefix("http://")] = process
-        url = stack.enter_context(running_nginx(folder, [*apps]))
+        conf = partial(nginx_conf, folder, addresses=[*apps])
+        url = stack.enter_context(running_nginx(folder, conf, login="/login"))
         yield Cluster(url, apps, {**_inherited(), **environment, **data})
 
 
