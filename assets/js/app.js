@@ -403,6 +403,16 @@ window.comfy = /** @type {ComfyPage} */ (/** @type {unknown} */ ((() => {
     saveDraft();
     location.reload();
   }
+  /** POST as JSON; an error is returned, because a form shows it. @param {string} path @param {unknown} data */
+  async function ask(path, data) {
+    try {
+      const answer = await fetch(path, { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(data) });
+      const result = await answer.json();
+      return answer.ok ? result : { error: result.error ?? "That did not work." };
+    } catch {
+      return { error: "Connection lost. Try again." };
+    }
+  }
   /**
    * POST as JSON. Shows an error as a toast and returns null.
    * @param {string} path
@@ -568,6 +578,6 @@ window.comfy = /** @type {ComfyPage} */ (/** @type {unknown} */ ((() => {
   if (document.body) observeTheme();
   else addEventListener("DOMContentLoaded", observeTheme);
 
-  const kit = { $, $$, make, draw, announce, morph, setField, smooth, dialog, toast, post, insist, named, recall, toCreate, flash, typing, load, save, saveDraft, remember, setPrompt, dialogOpen: () => $("dialog[open]") };
+  const kit = { $, $$, make, draw, announce, morph, setField, smooth, dialog, toast, ask, post, insist, named, recall, toCreate, flash, typing, load, save, saveDraft, remember, setPrompt, dialogOpen: () => $("dialog[open]") };
   return { island, updates, openForm, shownJob, actions, kit, onIsland: (callback) => drawn.push(callback), current: () => JSON.stringify(current()) };
 })()));

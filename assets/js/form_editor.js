@@ -2,7 +2,7 @@
 // The editor of a form on the Workflows tab: fields in their order, a preview, earlier versions.
 "use strict";
 (() => {
-  const { $, $$, make, post, toast } = window.comfy.kit;
+  const { $, $$, ask, make, post, toast } = window.comfy.kit;
   const { show, getJson, sendFile, refreshReport } = window.comfy.workflows;
 
   const editor = () => $(".form-editor");
@@ -53,16 +53,6 @@
     element.dataset.changed = "";
     clearTimeout(timer);
     timer = window.setTimeout(preview, 300);
-  }
-  /** POST as JSON; an error is returned, because the editor shows it. @param {string} path @param {unknown} data */
-  async function ask(path, data) {
-    try {
-      const answer = await fetch(path, { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(data) });
-      const result = await answer.json();
-      return answer.ok ? result : { error: result.error ?? "That did not work." };
-    } catch {
-      return { error: "Connection lost. Try again." };
-    }
   }
   /** @param {string} html */
   function open(html) {

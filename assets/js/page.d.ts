@@ -20,6 +20,8 @@ interface ComfyKit {
   smooth(): ScrollBehavior;
   dialog(id: string, label: string, ...children: unknown[]): AnyElement;
   toast(text: string, action?: string, then?: () => void): void;
+  /** POST as JSON; the answer, or { error } for the form that shows it. */
+  ask(path: string, data: unknown): Promise<any>;
   /** POST as JSON; null after an error, which a toast has shown. */
   post(path: string, data: unknown, pausesMs?: number[]): Promise<any>;
   /** POST what the server recognizes by a key when it arrives twice. */

@@ -2,7 +2,7 @@
 // The list of servers on Status, for admins. A server is tested before it is saved.
 "use strict";
 (() => {
-  const { $, $$, make, toast, dialog } = window.comfy.kit;
+  const { $, $$, ask, make, toast, dialog } = window.comfy.kit;
 
   /** @param {string} html */
   function draw(html) {
@@ -35,20 +35,18 @@
     place.classList.toggle("trouble", !good);
   }
   /** @param {AnyElement} form @param {string} action @param {unknown} data @returns {Promise<any>} */
-  async function ask(form, action, data) {
+  async function act(form, action, data) {
     const buttons = $$("button", form);
     for (const button of buttons) button.disabled = true;
     said(form, action === "remove" ? "" : "Connecting…", true);
-    const answer = await fetch(`admin/servers/${action}`, { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(data) }).catch(() => null);
+    const answer = await ask(`admin/servers/${action}`, data);
     for (const button of buttons) button.disabled = false;
-    const body = await answer?.json().catch(() => ({}));
-    if (answer?.ok) return body;
-    said(form, answer ? (body.error ?? "That did not work") : "Connection lost");
-    return null;
+    if (answer.error) said(form, answer.error);
+    return answer.error ? null : answer;
   }
   /** @param {AnyElement} form */
   async function test(form) {
-    const answer = await ask(form, "test", entered(form));
+    const answer = await act(form, "test", entered(form));
     if (answer) said(form, answer.text, true);
     return answer !== null;
   }
@@ -60,7 +58,7 @@
       $("button.strong", form).textContent = "Save anyway";
       return;
     }
-    const answer = await ask(form, "save", entered(form));
+    const answer = await act(form, "save", entered(form));
     if (!answer) return;
     draw(answer.html);
     toast("Saved");
@@ -69,7 +67,7 @@
   function remove(form) {
     const confirmed = async () => {
       box.close();
-      const answer = await ask(form, "remove", { id: form.dataset.id });
+      const answer = await act(form, "remove", { id: form.dataset.id });
       if (answer) draw(answer.html);
     };
     const box = dialog(

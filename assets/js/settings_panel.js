@@ -2,7 +2,7 @@
 // The settings of the running app on Status, for admins.
 "use strict";
 (() => {
-  const { $, $$, make, toast } = window.comfy.kit;
+  const { $, $$, ask, make, toast } = window.comfy.kit;
 
   async function show() {
     const answer = await fetch("admin/settings").catch(() => null);
@@ -28,10 +28,8 @@
     const field = form.elements.value;
     if (kind === "number" && Number.isNaN(value)) return refused(form, "Enter a number.");
     if (kind === "secret" && value === "") return refused(form, "Enter the new value.");
-    const answer = await fetch("admin/settings", { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ name, value }) }).catch(() => null);
-    if (!answer) return refused(form, "Connection lost");
-    const said = await answer.json().catch(() => ({}));
-    if (!answer.ok) return refused(form, said.error ?? "That did not work");
+    const said = await ask("admin/settings", { name, value });
+    if (said.error) return refused(form, said.error);
     field.value = "";
     replace(form, said.row);
     const history = $("[data-part=settings-history]");
