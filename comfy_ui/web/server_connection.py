@@ -236,11 +236,7 @@ class ServerConnection:
             if choice.token:
                 hide_secret(choice.token.get_secret_value())
             await self._probe(choice)
-            self._ready.clear()
-            try:
-                await self._switch(choice)
-            finally:
-                self._ready.set()
+            await self._switch(choice)
             await asyncio.to_thread(self.stop_engine)
 
     @uncancellable
@@ -258,11 +254,7 @@ class ServerConnection:
                 if self.embedded:
                     return
                 choice = await asyncio.to_thread(self._with_demo_engine)
-            self._ready.clear()
-            try:
-                await self._switch(choice)
-            finally:
-                self._ready.set()
+            await self._switch(choice)
             if not self.embedded:
                 await asyncio.to_thread(self.stop_engine)
 
@@ -296,11 +288,7 @@ class ServerConnection:
                 return
             if self.embedded:
                 await self.jobs.finish_started(within_s=_FINISH_JOBS_S)
-            self._ready.clear()
-            try:
-                await self._switch(ServerChoice("managed", (url,)))
-            finally:
-                self._ready.set()
+            await self._switch(ServerChoice("managed", (url,)))
             await asyncio.to_thread(self.stop_engine)
 
     @uncancellable
@@ -311,13 +299,17 @@ class ServerConnection:
             StorageError: the data folder cannot be used.
         """
         async with self._reconnecting:
-            self._ready.clear()
-            try:
-                await self._switch(self.choice)
-            finally:
-                self._ready.set()
+            await self._switch(self.choice)
 
     async def _switch(self, choice: ServerChoice) -> None:
+        """Use other servers; callers of :meth:`wait_ready` wait meanwhile."""
+        self._ready.clear()
+        try:
+            await self._replace(choice)
+        finally:
+            self._ready.set()
+
+    async def _replace(self, choice: ServerChoice) -> None:
         previous, self.choice = self.choice, choice
         self._online_until = 0.0
         await self.aclose()
