@@ -149,9 +149,7 @@ class FolderImporter:
         files = await asyncio.to_thread(self._list_files, folder)
         progress = ImportProgress(folder=folder, found=len(files))
         on_progress(progress)
-        counted: set[str] = (
-            set()
-        )  # by a dry run, which stores nothing that the next file could meet
+        counted: set[str] = set()  # by a dry run, which stores nothing that the next file meets
         for path, modified_at, size_bytes in files:
             outcome: _Outcome
             try:
@@ -170,9 +168,8 @@ class FolderImporter:
                     ) from error
                 logger.info("Not imported: %s: %s", path, error)
                 outcome, stored = "failed", str(path)
-            if dry_run and stored in counted:
-                outcome = "known"
             if dry_run:
+                outcome = "known" if stored in counted else outcome
                 counted.add(stored)
             if outcome == "added":
                 on_added(path, stored)

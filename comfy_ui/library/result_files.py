@@ -123,9 +123,7 @@ class ResultFiles:
                 os.link(original, temporary)
             except OSError:  # another disk, or one without links
                 shutil.copyfile(original, temporary)
-            with temporary.open("rb") as content:
-                digest = hashlib.file_digest(content, "sha256").hexdigest()
-            path = self._place(digest, file)
+            path = self._place(_digest(temporary), file)
             if not path.exists():
                 temporary.replace(path)
         finally:
@@ -134,9 +132,7 @@ class ResultFiles:
 
     def path_of(self, original: Path, file: OutputFile) -> str:
         """Return where :meth:`import_file` puts a file, relative to the data folder."""
-        with original.open("rb") as content:
-            digest = hashlib.file_digest(content, "sha256").hexdigest()
-        return self._place(digest, file).relative_to(self.folder).as_posix()
+        return self._key(self._place(_digest(original), file))
 
     def unnamed(self, named: Container[str]) -> list[str]:
         """Return the keys of the original files that are not in ``named``."""
@@ -241,6 +237,11 @@ class ResultFiles:
                 continue
             except (OSError, StorageError) as error:
                 logger.warning("The file %s could not be deleted: %s", key, error)
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()
 
 
 def _suffix(filename: str) -> str:
