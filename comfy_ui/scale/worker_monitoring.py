@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 
 from ..jobs.workers.server import Server
 from ..monitoring.app_metrics import AppMetrics
-from ..monitoring.event_loop_lag import measure_lag
+from ..monitoring.event_loop_lag import lag_measured
 from ..monitoring.readiness import Readiness
 from ..monitoring.status_server import serve_status
 from ..settings import Settings
@@ -46,16 +46,10 @@ async def worker_status(
         queue.on_end(metrics.job_ended)
     token = settings.metrics_token.get_secret_value() if settings.metrics_token else ""
     readiness = _readiness(database, queue, lease, server, tasks)
-    lag = (
-        asyncio.create_task(measure_lag(metrics.observe_lag), name="loop lag") if metrics else None
-    )
     try:
-        async with serve_status(address, readiness, metrics, token):
+        async with lag_measured(metrics), serve_status(address, readiness, metrics, token):
             yield
     finally:
-        if lag is not None:
-            lag.cancel()
-            await asyncio.gather(lag, return_exceptions=True)
         await readiness.aclose()
 
 

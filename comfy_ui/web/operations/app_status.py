@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Final
@@ -10,7 +9,7 @@ from typing import Final
 from starlette.routing import BaseRoute
 
 from ...monitoring.app_metrics import AppMetrics
-from ...monitoring.event_loop_lag import measure_lag
+from ...monitoring.event_loop_lag import lag_measured
 from ...scale.open_pools import pool_stats
 from ...workflow.presets.preset_store import list_presets
 from ..http.request_slots import RequestSlots
@@ -50,13 +49,8 @@ class AppStatus:
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Measure the lag of the event loop inside of the ``with`` block."""
-        lag = None
-        if self._metrics is not None:
-            lag = asyncio.create_task(measure_lag(self._metrics.observe_lag), name="loop lag")
         try:
-            yield
+            async with lag_measured(self._metrics):
+                yield
         finally:
-            if lag is not None:
-                lag.cancel()
-                await asyncio.gather(lag, return_exceptions=True)
             await self._readiness.aclose()
