@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Final
 
 from ..errors import ValidationError
 from ..features import require_feature
@@ -23,8 +22,6 @@ from .supervision.supervisor import Supervisor
 from .versions import roll_back, switch_running
 
 __all__ = ["EngineManager"]
-
-_KNOWN_PACKS: Final = frozenset(pack.name for pack in known_packs())
 
 
 class EngineManager:
@@ -78,7 +75,8 @@ class EngineManager:
         """
         current, paths = self.require_installed(), self.paths
         installed = {pack.source.name: pack.source for pack in installed_packs(paths, current)}
-        if text in installed and source_of_pack is None and text not in _KNOWN_PACKS:
+        is_known = any(pack.name == text for pack in known_packs())
+        if text in installed and source_of_pack is None and not is_known:
             pack = installed[text]
         else:
             pack = choose_pack(text, source_of_pack)
