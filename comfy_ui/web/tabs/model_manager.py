@@ -162,8 +162,9 @@ class ModelManager:
 
     async def _answer(self, **facts: str) -> Response:
         folders, presets = self._folders(), self._presets()
+        active = self._duplicates.active  # before it is drawn, as the page asks again only while so
         html = await asyncio.to_thread(self._draw, folders, presets)
-        payload = {"html": html, "active": self._duplicates.active, **facts}
+        payload = {"html": html, "active": active, **facts}
         return JSONResponse(payload, headers=PRIVATE)
 
     def _draw(self, folders: ModelFolders, presets: Sequence[Preset]) -> Html:
