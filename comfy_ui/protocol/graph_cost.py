@@ -271,7 +271,7 @@ def _weight(
     class_type: str, inputs: Mapping[str, Any], nodes: Mapping[str, Mapping[str, Any]]
 ) -> float:
     if is_loader(class_type):
-        return 6.0
+        return 9.0
     if _samples(class_type, inputs):
         return 2.0 * _steps(inputs, nodes)
     if "Upscale" in class_type or "Upsampl" in class_type or "Interpolat" in class_type:
@@ -279,7 +279,7 @@ def _weight(
     if "TextEncode" in class_type:
         return 3.0
     if "VAE" in class_type and ("Decode" in class_type or "Encode" in class_type):
-        return 5.0
+        return 3.0
     return 1.0 if is_saver(class_type) else 0.2
 
 

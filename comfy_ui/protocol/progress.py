@@ -37,7 +37,6 @@ MAX_GUESSED_FOR_ETA = 0.2  # of the remaining time, if no steps are known yet
 ALMOST = 0.99  # the most that a node or run gets before its end is reported
 _GUESS_UNITS: Final = 4.0  # how many measured units count as much as the assumed UNIT_S
 _STEPS_CREDIT: Final = 4.0  # a unit measured by steps counts for so many of others
-_BLIND_DAMPING: Final = 0.5
 _LEARNED_STEPS: Final = 1.0  # how many heard steps count as much as a learned pace
 _OVERDUE: Final = 0.05  # of its duration that a node is assumed to need when it exceeds that
 _MAX_TEXT: Final = 500
@@ -252,10 +251,10 @@ class Tracker:
         if elapsed_s <= 0:
             return self.value
         value = elapsed_s / (elapsed_s + remaining_s)
-        if (
-            2 * guessed_s > remaining_s and self._is_blind
-        ):  # too low is corrected at the first steps, too high never
-            value *= 1 - _BLIND_DAMPING * value
+        if 2 * guessed_s > remaining_s and self._is_blind:
+            # On a slow server, the nodes before the sampler exceed all that is guessed of it. A
+            # value too low is corrected at the first steps, one too high never.
+            value = min(value, self._weight_share(now))
         return max(self.value, min(ALMOST, value))
 
     def eta_s(self, now: float) -> float | None:
@@ -302,6 +301,25 @@ class Tracker:
             and not any(stepped.measured for stepped in self.stepped.values())
             and self.ahead_units * self._unit_s() > self.ahead_s
         )
+
+    def _weight_share(self, now: float) -> float:
+        """The part of the run that is over by weights alone, whatever the server's speed, 0-1."""
+        plan, node = self.plan, self.node
+        if plan is None:
+            return 0.0
+        done = ended = math.fsum(
+            plan.weights.get(id_, 0.0)
+            for id_, fraction in self.fractions.items()
+            if fraction == 1.0 and id_ not in self.cached
+        )
+        running = 0.0
+        if node is not None and node in plan.weights and self.fractions.get(node) != 1.0:
+            running = plan.weights[node]
+            waited_s = max(0.0, now - self.entered_at)
+            part = waited_s / (waited_s + self._running_s(now)[0]) if waited_s else 0.0
+            done += running * min(part, 1.0 / plan.shapes[node].steps)  # no step has ended yet
+        whole = ended + running + self.ahead_units
+        return done / whole if whole else 0.0
 
     def _remaining_s(self, now: float) -> tuple[float, float]:
         """Seconds to the end, and the part of them that is guessed from weights."""

@@ -45,7 +45,7 @@ def test_tracker_value_rises_to_99_percent_and_to_1_after_success() -> None:
 
 
 def test_tracker_without_durations_counts_weights_of_later_nodes() -> None:
-    """4 steps weigh 8 of 26.2: the model 6, two texts 3 each, decode 5, save 1, latent 0.2."""
+    """4 steps weigh 8 of 27.2: the model 9, two texts 3 each, decode 3, save 1, latent 0.2."""
     start, sampling = track(
         message_of("execution_start"),
         snapshot(
@@ -55,21 +55,21 @@ def test_tracker_without_durations_counts_weights_of_later_nodes() -> None:
             }
         ),
     )
-    assert start.ahead_units == pytest.approx(26.2)
-    assert sampling.ahead_units == pytest.approx(5 + 1)
+    assert start.ahead_units == pytest.approx(27.2)
+    assert sampling.ahead_units == pytest.approx(3 + 1)
 
 
 def test_tracker_cached_nodes_are_not_ahead() -> None:
     states = track(*support.run_frames(cached=("4", "5", "6", "7")))
     assert states[0].value == 0
-    assert states[1].ahead_units == pytest.approx(8 + 5 + 1)
+    assert states[1].ahead_units == pytest.approx(8 + 3 + 1)
 
 
 def test_tracker_ancestors_of_cached_nodes_only_are_not_ahead() -> None:
     states = track(
         message_of("execution_start"), message_of("execution_cached", nodes=["3", "unneeded"])
     )
-    assert states[-1].ahead_units == pytest.approx(6 + 5 + 1), "the loader feeds the decoder"
+    assert states[-1].ahead_units == pytest.approx(9 + 3 + 1), "the loader feeds the decoder"
 
 
 def test_tracker_value_is_time_while_steps_are_even() -> None:
@@ -87,6 +87,24 @@ def test_tracker_value_is_time_while_steps_are_even() -> None:
     assert states[5].value == pytest.approx(5 / 40, abs=0.02)
     assert states[25].value == pytest.approx(25 / 40, abs=0.02)
     assert states[25].value_at(25.5) == pytest.approx(25.5 / 40, abs=0.02)
+
+
+def test_tracker_slow_server_is_not_overtaken_by_its_guessed_sampler() -> None:
+    """The nodes before the sampler take longer than all that is guessed of a 256² image."""
+    sampler = {**support.GRAPH["3"]["inputs"], "steps": 12}
+    latent = {"width": 256, "height": 256}
+    graph = {
+        **support.GRAPH,
+        "3": {"class_type": "KSampler", "inputs": sampler},
+        "5": {"class_type": "EmptyLatentImage", "inputs": latent},
+    }
+    frames = [snapshot({"4": ("running", 0, 1)})]
+    before = {"4": ("finished", 1, 1), "6": ("finished", 1, 1), "7": ("finished", 1, 1)}
+    frames += [snapshot({**before, "3": ("running", step, 12)}) for step in range(2)]
+    *_, sampling, first_step = track(message_of("execution_start"), *frames, graph=graph, pause=8.0)
+    assert sampling.value_at(20.0) < 0.45, "15 of 43 units, and a step"
+    assert first_step.value <= sampling.value_at(31.9)
+    assert first_step.value_at(32.0) == pytest.approx(0.38, abs=0.08)
 
 
 def test_tracker_value_moves_during_a_node_without_steps() -> None:
@@ -195,7 +213,7 @@ def test_tracker_with_plan_counts_nodes_that_ended_before() -> None:
         -1
     ]
     tracker = tracker.with_plan(plan_graph(support.GRAPH))
-    assert tracker.ahead_units == pytest.approx(26.2 - 6)
+    assert tracker.ahead_units == pytest.approx(27.2 - 9)
 
 
 def test_tracker_steps_are_those_of_current_node() -> None:
@@ -240,7 +258,7 @@ def test_eta_is_the_time_of_the_remaining_steps_and_nodes() -> None:
     cached = message_of("execution_cached", nodes=["4", "5", "6", "7"])
     steps = [snapshot({"3": ("running", step, 4)}) for step in (1, 2)]
     tracker = track(start, cached, *steps, pause=5.0)[-1]
-    decoding_s = 6 * 2.5  # decode and save weigh 6; a step of 5 s weighs 2
+    decoding_s = 4 * 2.5  # decode and save weigh 4; a step of 5 s weighs 2
     assert tracker.eta_s(15.0) == pytest.approx(10 + decoding_s, rel=0.2)
     assert tracker.eta_s(15.0) - tracker.eta_s(18.0) == pytest.approx(3), "it runs down"
     assert tracker.end(16.0, success=True).eta_s(16.0) is None
