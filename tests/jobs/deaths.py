@@ -203,11 +203,7 @@ class Run:
     async def _kill_at_times(self) -> None:
         for number in range(self._plan.kills):
             await asyncio.sleep(self._plan.every_s * self._rng.uniform(0.7, 1.3))
-            # A job that is hit twice by chance would stop, as it may be what kills the server.
-            while (victim := await self._running()) in {KILLER, *self._hit} or (  # noqa: ASYNC110
-                self._changing.locked()
-            ):
-                await asyncio.sleep(0.02)
+            victim = await self._next_victim()
             if self._app.ended:
                 return
             self.account.server_kills += 1
@@ -216,6 +212,25 @@ class Run:
                 await asyncio.sleep(self._plan.every_s * self._rng.uniform(0.1, 0.7))
                 if number % 2 or not self._app.ended:
                     await self._app.kill()
+
+    async def _next_victim(self) -> str:
+        """Wait until the server has just begun a job that was not hit before; return which.
+
+        A job that is hit twice by chance would stop, as it may be what kills the server. Near the
+        end of a job, the kill might hit the next one.
+        """
+        before, began = "", 0.0
+        while True:
+            running = await self._running()
+            if running != before:
+                before, began = running, time.monotonic()
+            if (
+                running not in {KILLER, *self._hit}
+                and time.monotonic() - began < self._plan.job_s / 2
+                and not self._changing.locked()
+            ):
+                return running
+            await asyncio.sleep(0.02)
 
     async def _judge(self) -> None:
         database = Database(self._folder / "data")
