@@ -11,7 +11,7 @@ from typing import Any
 from ..errors import StorageError
 from ..storage.records import JobError, ServerStatus
 from .postgres_database import PostgresDatabase
-from .shared_queue.queue_mirror import LEASE_S
+from .shared_queue.lease_clock import LEASE_S
 
 _SAVE = "UPDATE workers SET status = %s WHERE name = %s"
 _ALL = """SELECT status, extract(epoch FROM clock_timestamp()) - seen_at > %s AS silent FROM workers

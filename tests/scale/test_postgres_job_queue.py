@@ -190,6 +190,23 @@ async def test_heartbeat_moves_the_jobs_of_a_silent_worker_to_another(
         assert await silent.copies("v") == [claimed.prompt_id]
 
 
+async def test_heartbeat_after_an_outage_leaves_the_jobs_of_others_where_they_run(
+    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The worker that reaches the database first must not take the jobs of all others."""
+    async with _process(url, tmp_path) as slower, _process(url, tmp_path) as first:
+        (job,) = await _submit(slower, "ann")
+        (claimed,) = await _claim(slower, "v")
+        assert await _claim(first, "w") == []
+        # As if all reads and heartbeats before had been a minute ago: the database was away since.
+        monkeypatch.setattr(first._mirror._clock, "now", first._mirror._clock.now - 60)
+        await _let_pass(url, first, "v")
+        assert await _claim(first, "w") == []
+        await _succeed(slower, "v", claimed)
+        async with asyncio.timeout(30):
+            assert (await last(first.follow(job.id, "ann"))).phase is Phase.SUCCEEDED
+
+
 async def _let_pass(url: str, queue: PostgresJobQueue, worker: str) -> None:
     """Let the lease of a worker end, and another one notice that."""
     database = PostgresDatabase(url, exclusive=False, connections=1)

@@ -721,10 +721,12 @@ class PostgresJobQueue:
         if self._mirror.abandoned():
             for job in await self._change(self._move_abandoned):
                 self._unfinished.ended(job)
-        await self._database.execute(
-            "DELETE FROM workers WHERE seen_at < extract(epoch FROM clock_timestamp()) - %s",
-            (FORGET_S,),
-        )
+        if forgotten := self._mirror.forgotten():
+            await self._database.execute(
+                "DELETE FROM workers WHERE name = ANY(%s)"
+                " AND seen_at < extract(epoch FROM clock_timestamp()) - %s",
+                (forgotten, FORGET_S),
+            )
         await self._database.execute(
             "DELETE FROM removed_jobs WHERE removed_at < now() - make_interval(secs => %s)",
             (_CLEAN_S,),

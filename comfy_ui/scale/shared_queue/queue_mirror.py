@@ -31,9 +31,8 @@ from ...storage.records import ACTIVE, Job, JobStatus, LibraryItem
 from ...storage.tables import jobs_table
 from ..postgres_database import Cursor
 from ..postgres_job_store import items_of_jobs
+from .lease_clock import LEASE_S, LeaseClock
 
-LEASE_S: Final = 45.0
-"""A worker that was not heard of for so long gets no jobs, and those it has may move."""
 FORGET_S: Final = 86400.0
 """A worker that was not heard of for so long is gone; its files cannot be downloaded any more."""
 _RECENT_S: Final = 60.0
@@ -44,7 +43,8 @@ _IS_CHANGED: Final = """(changed_in >= %(since)s::xid8
     OR changed_in = pg_current_xact_id_if_assigned())"""
 # All workers if one has changed, else NULL: it is the largest value, and most reads come at once.
 _STATE: Final = f"""SELECT pg_snapshot_xmin(pg_current_snapshot())::text AS since,
-    extract(epoch FROM clock_timestamp())::float8 AS now, virtual_s, finish_s,
+    extract(epoch FROM clock_timestamp())::float8 AS now,
+    extract(epoch FROM pg_postmaster_start_time())::float8 AS up_since, virtual_s, finish_s,
     ARRAY(SELECT user_id FROM pauses) AS paused,
     ARRAY(SELECT group_id FROM paused_groups) AS paused_groups,
     ARRAY(SELECT id FROM removed_jobs WHERE {_IS_CHANGED}) AS removed,
@@ -94,10 +94,6 @@ class WorkerRow:
     seen_at: float
     offer: ServerOffer | None
 
-    def is_silent(self, now: float) -> bool:
-        """Whether the lease of the worker has ended."""
-        return now - self.seen_at > LEASE_S
-
 
 class QueueMirror:
     """The copy, as :class:`.UnfinishedJobs` and what the shared queue knows beside them.
@@ -111,7 +107,6 @@ class QueueMirror:
         workers: all workers by name.
         handed: the jobs that the workers of this process have.
         unsaved: reported jobs that are newer than their rows.
-        now: the time of the last read, by the database's clock.
     """
 
     def __init__(
@@ -125,7 +120,7 @@ class QueueMirror:
         self.workers: dict[str, WorkerRow] = {}
         self.handed: set[str] = set()
         self.unsaved: dict[str, Job] = {}
-        self.now = 0.0
+        self._clock = LeaseClock()
         self._folder = folder
         self._own_workers = own_workers
         self._since = "0"
@@ -199,7 +194,11 @@ class QueueMirror:
     def apply(self, changes: Changes) -> None:
         """Bring the copy up to date, and the followers of jobs."""
         jobs, state = self.jobs, changes.state
-        self.now = state["now"]
+        self._clock.read(
+            state["now"],
+            started_at=state["up_since"],
+            heard_at=max((seen_at for _, _, seen_at, *_ in state["workers"] or ()), default=0.0),
+        )
         for job_id in changes.removed:
             self._apply_removal(job_id)
         claimed = [job for row in changes.jobs if (job := self._apply_job(row, changes))]
@@ -288,7 +287,7 @@ class QueueMirror:
 
     def _apply_end(self, row: DictRow, job: Job | None, changes: Changes) -> None:
         if job is None:  # not of the queue, as an imported result
-            if (row["finished_at"] or 0.0) > self.now - _RECENT_S:
+            if (row["finished_at"] or 0.0) > self._clock.now - _RECENT_S:
                 self.jobs.finished_counts[row["user_id"]] += 1
                 self.jobs.updates.wake()
             return
@@ -331,7 +330,7 @@ class QueueMirror:
         """Offer the servers of other workers to jobs, as long as their leases last."""
         for name, worker in self.workers.items():
             if worker.offer is not None and name not in self._own_workers:
-                online = worker.offer.online and not worker.is_silent(self.now)
+                online = worker.offer.online and not self._is_silent(worker)
                 self.jobs.servers.update(name, replace(worker.offer, online=online))
 
     def _forget(self, job_id: str) -> None:
@@ -345,7 +344,7 @@ class QueueMirror:
 
     def held(self) -> set[str]:
         """Return the waiting jobs that are about to be replaced."""
-        return {job_id for job_id, until in self.held_until.items() if until > self.now}
+        return {job_id for job_id, until in self.held_until.items() if until > self._clock.now}
 
     def resumable(self, worker: str) -> list[str]:
         """Return the jobs that a worker has to resume: its own, and those of workers that are gone.
@@ -368,5 +367,17 @@ class QueueMirror:
             and job.server is not None
             and job.server not in self._own_workers
             and (worker := self.workers.get(job.server)) is not None
-            and worker.is_silent(self.now)
+            and self._is_silent(worker)
         ]
+
+    def forgotten(self) -> list[str]:
+        """Return the workers that are gone."""
+        return [
+            name
+            for name, worker in self.workers.items()
+            if self._clock.silence_s(worker.seen_at) > FORGET_S
+        ]
+
+    def _is_silent(self, worker: WorkerRow) -> bool:
+        """Whether the lease of a worker has ended."""
+        return self._clock.silence_s(worker.seen_at) > LEASE_S
