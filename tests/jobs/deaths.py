@@ -113,15 +113,11 @@ class Run:
         )
         self._app = Child(serve_app, url, str(folder / "data"), plan)
         self._url = url
-        self._killer_id = next(
-            make_id(request.user_id, request.key)
+        self._job_ids = {
+            f"made_{request.key}": make_id(request.user_id, request.key)
             for request in plan.requests()
-            if f"made_{request.key}" == KILLER
-        )
+        }
         self._changing = asyncio.Lock()  # the server is being killed and started
-        # The jobs that a server has died under. One that the server is about to run counts the
-        # death, too, and nothing here says which: no kill while none runs.
-        self._hit: set[str] = {""}
 
     async def run(self) -> Account:
         began = time.monotonic()
@@ -173,48 +169,51 @@ class Run:
                     return str(prefix)
         return ""
 
-    async def _kill_server(self, victim: str) -> None:
+    async def _kill_server(self) -> None:
         async with self._changing:
             await self._server.kill()
-            self._hit.add(victim)
             await asyncio.sleep(0.3)
             await self._start_server()
 
     async def _kill_under_the_killer(self) -> None:
         while True:
             await asyncio.sleep(0.05)
-            # Not before the app has stored that the job runs: if it is killed just then, it takes
-            # the death for that of the job before.
             if (
                 not self._changing.locked()
                 and await self._running() == KILLER
-                and self._killer_is_stored_as_started()
+                and self._deaths_when_started(KILLER) is not None
             ):
                 self.account.killer_deaths += 1
-                await self._kill_server(KILLER)
+                await self._kill_server()
 
-    def _killer_is_stored_as_started(self) -> bool:
+    def _deaths_when_started(self, name: str) -> int | None:
+        """The stored deaths of a job; None before the app has stored that the job runs.
+
+        If the server, or the app, is killed before that, the death may be that of the job before.
+        """
         with closing(sqlite3.connect(self._folder / "data" / "comfy_ui.db")) as connection:
             query = (
-                "SELECT id FROM jobs WHERE started_at IS NOT NULL AND status IN ('claimed', 'sent')"
+                "SELECT server_deaths FROM jobs "
+                "WHERE id = ? AND started_at IS NOT NULL AND status IN ('claimed', 'sent')"
             )
-            return self._killer_id in {job_id for (job_id,) in connection.execute(query)}
+            row = connection.execute(query, (self._job_ids.get(name),)).fetchone()
+            return None if row is None else int(row[0])
 
     async def _kill_at_times(self) -> None:
         for number in range(self._plan.kills):
             await asyncio.sleep(self._plan.every_s * self._rng.uniform(0.7, 1.3))
-            victim = await self._next_victim()
+            await self._wait_for_victim()
             if self._app.ended:
                 return
             self.account.server_kills += 1
-            await self._kill_server(victim)
+            await self._kill_server()
             if self._plan.kill_app:
                 await asyncio.sleep(self._plan.every_s * self._rng.uniform(0.1, 0.7))
                 if number % 2 or not self._app.ended:
                     await self._app.kill()
 
-    async def _next_victim(self) -> str:
-        """Wait until the server has just begun a job that was not hit before; return which.
+    async def _wait_for_victim(self) -> None:
+        """Wait until the server has just begun a job under which none died before.
 
         A job that is hit twice by chance would stop, as it may be what kills the server. Near the
         end of a job, the kill might hit the next one.
@@ -225,18 +224,19 @@ class Run:
             if running != before:
                 before, began = running, time.monotonic()
             if (
-                running not in {KILLER, *self._hit}
-                and time.monotonic() - began < self._plan.job_s / 2
+                running != KILLER
+                and self._deaths_when_started(running) == 0
+                and time.monotonic() - began < 0.6 * self._plan.job_s
                 and not self._changing.locked()
             ):
-                return running
+                return
             await asyncio.sleep(0.02)
 
     async def _judge(self) -> None:
         database = Database(self._folder / "data")
         await database.open()
         store = SqliteJobStore(database, self._folder / "data")
-        stored_ids = {item for user_id in USERS for item in await self._job_ids(store, user_id)}
+        stored_ids = {item for user_id in USERS for item in await self._recent_ids(store, user_id)}
         requests = self._plan.requests()
         self.account.jobs = len(requests)
         for request in requests:
@@ -261,7 +261,7 @@ class Run:
         self.account.wrong += [f"{job_id}: nobody submitted it" for job_id in stored_ids]
         await database.close()
 
-    async def _job_ids(self, store: SqliteJobStore, user_id: str) -> list[str]:
+    async def _recent_ids(self, store: SqliteJobStore, user_id: str) -> list[str]:
         return [job.id for job in await store.recent(user_id, 1000)]
 
 
