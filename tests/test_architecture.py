@@ -18,6 +18,7 @@ FLOORS = {
     "logging": 1,
     "pictures": 1,
     "private_files": 1,
+    "private_json": 1,
     "resources": 1,
     "settings": 1,
     "user_turns": 1,
@@ -30,6 +31,7 @@ FLOORS = {
     "health": 3,
     "demo": 3,
     "storage": 4,
+    "admin_settings": 5,
     "models": 5,
     "monitoring": 5,
     "library": 5,
@@ -51,6 +53,8 @@ SAME_FLOOR = {
     ("engine", "doctor"),  # GPUs, drivers and disks are found there
     ("pictures", "errors"),
     ("private_files", "errors"),
+    ("private_json", "errors"),
+    ("private_json", "private_files"),
     ("worker_processes", "errors"),
     ("worker_processes", "user_turns"),
     ("features", "errors"),
@@ -148,6 +152,7 @@ LIBRARY_HALF = {"protocol", "workflow", "client", "prompts", "health", "telemetr
     unit for unit, floor in FLOORS.items() if floor == 1
 }
 APP_HALF = {
+    "admin_settings",
     "storage",
     "monitoring",
     "doctor",

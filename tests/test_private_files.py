@@ -15,7 +15,7 @@ from pydantic import TypeAdapter
 
 from comfy_ui.errors import StorageError
 from comfy_ui.private_files import Documents, FileDocuments
-from comfy_ui.web.auth.private_json import PrivateJson
+from comfy_ui.private_json import PrivateJson
 
 OpenDocuments = Callable[[], Documents]
 NAME = "accounts.json"

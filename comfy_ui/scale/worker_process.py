@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
+from ..admin_settings.changed_settings import ChangedSettings
+from ..admin_settings.storage_limits import StorageLimits
 from ..client import ComfyWSClient
 from ..client.transport.address import is_loopback
 from ..errors import StorageError
@@ -24,6 +26,7 @@ from ..settings import Settings
 from ..storage.file_stores.choose_file_store import choose_file_store
 from ..storage.records import Job
 from .postgres_database import PostgresDatabase
+from .postgres_documents import PostgresDocuments
 from .postgres_job_store import PostgresJobStore
 from .postgres_library_store import PostgresLibraryStore
 from .shared_queue.postgres_job_queue import PostgresJobQueue
@@ -61,6 +64,8 @@ async def run_worker(
 ) -> None:
     """Run jobs until ``stop`` is set, then end those that the server has.
 
+    ``settings`` follow what admins change on the page, like the storage limits of the users.
+
     After ``drain_s``, the rest stays at ComfyUI; the next worker resumes it.
 
     Raises:
@@ -69,16 +74,15 @@ async def run_worker(
     if settings.database is None:
         raise StorageError("No database is set.", hint="Set COMFY_UI_DATABASE.")
     server = server_of(client, name=name)
-    limit = None if settings.storage_gb is None else int(settings.storage_gb * 1e9)
+    url = settings.database.get_secret_value()
     async with AsyncExitStack() as stack:
-        database = PostgresDatabase(
-            settings.database.get_secret_value(),
-            exclusive=False,
-            connections=_CONNECTIONS,
-            name="worker",
-        )
+        database = PostgresDatabase(url, exclusive=False, connections=_CONNECTIONS, name="worker")
         await database.open()
         stack.push_async_callback(database.close)
+        documents = PostgresDocuments(url)
+        await asyncio.to_thread(documents.open)
+        stack.push_async_callback(asyncio.to_thread, documents.close)
+        changed = ChangedSettings(settings, documents)
         files = choose_file_store(settings, settings.data_dir, shared=True)
         folder = files.folder
         store = PostgresJobStore(database, folder)
@@ -106,7 +110,7 @@ async def run_worker(
             uploads=library.uploads,
             file_thread=library.file_thread,
             concurrency=concurrency,
-            limit_bytes=lambda _: limit,
+            limit_bytes=StorageLimits(settings, documents),
             find_source=partial(_find_source, library),
             patience_s=PATIENCE_S,
         )
@@ -114,6 +118,7 @@ async def run_worker(
             asyncio.create_task(worker.run(), name="worker"),
             asyncio.create_task(_keep_telling(database, server), name="server status"),
             asyncio.create_task(learned_durations.keep_saving(store, durations), name="durations"),
+            asyncio.create_task(changed.keep_current(), name="settings of the page"),
         ]
         logger.info("The worker %s runs jobs on %s.", server.name, server)
         status = worker_status(

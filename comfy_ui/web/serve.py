@@ -17,6 +17,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.middleware import Middleware
 
 from .. import __version__, logging
+from ..admin_settings.changed_settings import ChangedSettings
 from ..errors import ComfyHeadlessError, ValidationError
 from ..library.upload_decoding import decode_picture
 from ..resources import assets_dir
@@ -25,7 +26,6 @@ from ..settings import Settings
 from ..worker_processes import WORKERS
 from ..workflow.presets.preset_store import list_presets
 from . import process_memory
-from .admin.changed_settings import ChangedSettings
 from .admin.setting_effects import SettingEffects
 from .auth import oauth
 from .auth.access import Access, AccessMode, IdentityMiddleware, load_secret, mode_of

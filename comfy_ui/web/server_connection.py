@@ -10,6 +10,7 @@ from contextlib import AsyncExitStack, ExitStack, aclosing, suppress
 from dataclasses import replace
 from typing import Any, Final
 
+from ..admin_settings.storage_limits import StorageLimits
 from ..client import ComfyWSClient
 from ..client.server_check import ServerCheck
 from ..client.transport.environment import partner_key_for, token_for
@@ -24,7 +25,7 @@ from ..jobs.workers.server import Server
 from ..library.saved_workflows import SavedWorkflows
 from ..logging import hide_secret
 from ..models.model_folders import ModelFolders, find_model_folders
-from ..private_files import Documents
+from ..private_files import Documents, FileDocuments
 from ..scale.choose_queue import choose_queue
 from ..scale.choose_stores import choose_stores
 from ..settings import Settings
@@ -33,7 +34,6 @@ from ..storage.uncancellable import uncancellable
 from ..workflow.presets.preset_store import list_presets
 from .admin.saved_servers import SavedServer
 from .auth.access import AccessMode, mode_of
-from .auth.storage_limits import StorageLimits
 from .import_task import ImportTask
 from .preset_catalog import PresetCatalog
 from .server_choice import ServerChoice, demo_speed, typed
@@ -84,7 +84,11 @@ class ServerConnection:
         self.end_listeners: list[Callable[[Job], None]] = []
         """Called with each job whose end this process stores, across reconnects."""
         self._settings = settings
-        self.storage_limits = StorageLimits(settings, documents)
+        self.storage_limits = StorageLimits(
+            settings,
+            documents or FileDocuments(settings.data_dir),
+            shared=mode_of(settings) is not AccessMode.LOCAL,
+        )
         self._saved_workflows = saved_workflows
         self._start_managed = start_managed
         self._managed_absence = managed_absence

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ..admin_settings.changed_settings import ChangedSettings
 from ..client import ComfyWSClient
 from ..engine.engine_manager import EngineManager
 from ..engine.idle_stop import IdleStop
@@ -18,7 +19,6 @@ from ..models.model_facts_reader import ModelFactsReader
 from ..private_files import Documents, FileDocuments
 from ..settings import Settings
 from ..worker_processes import LIBRARY_WORKERS, WORKERS
-from .admin.changed_settings import ChangedSettings
 from .admin.saved_servers import SavedServers
 from .open_workflows import OpenWorkflows
 from .preset_catalog import PresetCatalog

@@ -13,11 +13,13 @@ import httpx
 import pytest
 from pydantic import SecretStr
 
+from comfy_ui.admin_settings.changed_settings import ChangedSettings
+from comfy_ui.admin_settings.storage_limits import StorageLimits
 from comfy_ui.client import ComfyWSClient
 from comfy_ui.errors import StorageError, ValidationError
 from comfy_ui.jobs.job_service import JobService, open_jobs
 from comfy_ui.scale.choose_queue import choose_queue
-from comfy_ui.scale.choose_stores import choose_stores
+from comfy_ui.scale.choose_stores import choose_stores, open_documents
 from comfy_ui.scale.worker_process import run_worker, server_of
 from comfy_ui.settings import Settings, load_settings
 from comfy_ui.storage.records import JobRequest, Phase
@@ -119,6 +121,23 @@ async def test_run_worker_ends_its_jobs_when_it_is_stopped_and_leaves_the_others
         async with _worker(settings, client):
             for job in submitted:
                 assert (await end_of(jobs, job)).phase is Phase.SUCCEEDED
+
+
+async def test_run_worker_knows_the_storage_limits_that_admins_set(
+    settings: Settings, client: ComfyWSClient
+) -> None:
+    of_app = settings.model_copy()
+    documents = open_documents(of_app)
+    ChangedSettings(of_app, documents).change("storage_gb", 1e-9, user_id="admin")
+    StorageLimits(of_app, documents).set("adam", None)
+    documents.close()
+    async with _app(settings, client) as jobs, _worker(settings, client):
+        full = await end_of(jobs, await submit_sleepy(jobs, "ann", nonce=1))
+        assert full.phase is Phase.FAILED
+        assert full.error
+        assert "COMFY_UI_STORAGE_GB" in str(full.error.hint)
+        free = await submit_sleepy(jobs, "adam", nonce=2)
+        assert (await end_of(jobs, free)).phase is Phase.SUCCEEDED
 
 
 async def test_run_worker_without_time_to_end_leaves_its_job_to_the_next_one(

@@ -15,16 +15,17 @@ from typing import Any
 import pytest
 from hypothesis import given, strategies as st
 
+from comfy_ui.admin_settings.storage_limits import StorageLimits
 from comfy_ui.client import ComfyWSClient
 from comfy_ui.errors import StorageError, ValidationError
 from comfy_ui.jobs.job_service import JobService, open_jobs
+from comfy_ui.private_files import FileDocuments
 from comfy_ui.settings import Settings
 from comfy_ui.storage import quota
 from comfy_ui.storage.database_schema import create_or_check
 from comfy_ui.storage.quota import StorageUsage
 from comfy_ui.storage.records import LOCAL_USER_ID, LibraryItem, StoredFile
 from comfy_ui.storage.tables import items_table, jobs_table, uploads_table
-from comfy_ui.web.auth.storage_limits import StorageLimits
 from tests.jobs.support import a_job, end_of, submit_sleepy
 
 
@@ -206,10 +207,10 @@ def _summed(connection: sqlite3.Connection, user_id: str) -> StorageUsage:
 
 
 def test_storage_limits_apply_to_users_of_shared_page_but_not_to_admin(tmp_path: Path) -> None:
-    def limits(**settings: Any) -> StorageLimits:
-        return StorageLimits(Settings(data_dir=tmp_path, **settings))
+    def limits(*, shared: bool = False, **settings: Any) -> StorageLimits:
+        return StorageLimits(Settings(**settings), FileDocuments(tmp_path), shared=shared)
 
-    alone, shared = limits(), limits(host="0.0.0.0")
+    alone, shared = limits(), limits(shared=True)
     assert alone(LOCAL_USER_ID) is None
     assert alone("user:eve") is None
     assert shared(LOCAL_USER_ID) is None

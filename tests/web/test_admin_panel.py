@@ -11,13 +11,13 @@ from types import SimpleNamespace
 import httpx
 import pytest
 
+from comfy_ui.admin_settings.storage_limits import StorageLimits
 from comfy_ui.logging import configure
 from comfy_ui.private_files import FileDocuments
 from comfy_ui.settings import Settings
 from comfy_ui.web.auth.access import Access, AccessMode
 from comfy_ui.web.auth.accounts import Role
 from comfy_ui.web.auth.api_keys import ApiKeys
-from comfy_ui.web.auth.storage_limits import StorageLimits
 from comfy_ui.web.tabs.admin_panel import AdminPanel
 from tests.jobs.support import end_of, submit_sleepy
 from tests.web.web_app import WebApp, open_web_app
@@ -38,7 +38,7 @@ def keys(tmp_path: Path) -> ApiKeys:
 
 @pytest.fixture
 def admin(web_app: WebApp, keys: ApiKeys, tmp_path: Path) -> httpx.AsyncClient:
-    limits = StorageLimits(Settings(data_dir=tmp_path))
+    limits = StorageLimits(Settings(), FileDocuments(tmp_path))
     web_app.services.connection = SimpleNamespace(storage_limits=limits)
     access = Access(AccessMode.LOCAL, b"secret", keys=keys)
     page, _ = replace(web_app, access=access).browser(AdminPanel(web_app.services, access))

@@ -16,11 +16,11 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 
 from comfy_ui import logging, telemetry
+from comfy_ui.admin_settings.changed_settings import ChangedSettings, is_secret
 from comfy_ui.errors import ModelDownloadError
 from comfy_ui.private_files import FileDocuments
 from comfy_ui.prompts import find_model
 from comfy_ui.settings import CHANGEABLE, Settings, load_settings
-from comfy_ui.web.admin.changed_settings import ChangedSettings, is_secret
 from comfy_ui.web.admin.settings_panel import SettingsPanel
 from comfy_ui.web.auth.access import COOKIE, Access, AccessMode
 from comfy_ui.web.auth.accounts import Role

@@ -14,7 +14,7 @@ from ...client.transport.address import MAX_PARALLEL_JOBS
 from ...errors import ValidationError
 from ...logging import hide_secret
 from ...private_files import Documents
-from ..auth.private_json import PrivateJson
+from ...private_json import PrivateJson
 
 __all__ = ["SavedServer", "SavedServers", "new_server"]
 

@@ -12,6 +12,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
+from ...admin_settings.changed_settings import ChangedSettings, SettingChange, is_secret
 from ...errors import ValidationError
 from ...settings import CHANGEABLE, Settings, variable_of
 from ...storage.records import LOCAL_USER_ID
@@ -20,7 +21,6 @@ from ..components.html import Html, duration
 from ..components.templates import render
 from ..http.handlers import PRIVATE, asked, body, guarded
 from ..services import Services
-from .changed_settings import ChangedSettings, SettingChange, is_secret
 from .setting_effects import SettingEffects
 
 __all__ = ["SettingsPanel", "place_for_settings"]

@@ -17,8 +17,8 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter
 
 from ...errors import StorageError, ValidationError
 from ...private_files import Documents
+from ...private_json import PrivateJson
 from .login_limits import Caller, LoginLimits
-from .private_json import PrivateJson
 
 __all__ = ["ACCOUNTS_FILE", "ADMIN_LOGIN", "GUEST", "Accounts", "Role", "TooManyTriesError"]
 

@@ -19,10 +19,10 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter
 
 from ...errors import StorageError, ValidationError
 from ...private_files import Documents
+from ...private_json import PrivateJson, token_digest
 from .accounts import Role, TooManyTriesError
 from .key_limits import KeyLimits
 from .login_limits import Caller, LoginLimits
-from .private_json import PrivateJson, token_digest
 
 __all__ = ["KEYS_FILE", "ApiKey", "ApiKeys", "InvalidKeyError", "KeyUse"]
 

@@ -15,8 +15,8 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter
 
 from ...errors import ComfyHeadlessError, ValidationError
 from ...private_files import Documents
+from ...private_json import PrivateJson, token_digest
 from .accounts import Accounts, Role
-from .private_json import PrivateJson, token_digest
 
 __all__ = ["INVITATION_S", "Invitation", "InvitationEndedError", "Invitations"]
 

@@ -17,8 +17,8 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter
 
 from ...errors import StorageError
 from ...private_files import Documents
+from ...private_json import PrivateJson, token_digest
 from .accounts import Accounts
-from .private_json import PrivateJson, token_digest
 
 __all__ = ["LOGIN_COOKIE", "REMEMBERED_S", "RememberedLogins"]
 

@@ -19,12 +19,12 @@ from pydantic import (
     ValidationError as PydanticValidationError,
 )
 
-from ... import telemetry
-from ...errors import ComfyHeadlessError, ValidationError
-from ...logging import hide_secret, set_level
-from ...private_files import Documents
-from ...settings import CHANGEABLE, Settings
-from ..auth.private_json import PrivateJson
+from .. import telemetry
+from ..errors import ComfyHeadlessError, ValidationError
+from ..logging import hide_secret, set_level
+from ..private_files import Documents
+from ..private_json import PrivateJson
+from ..settings import CHANGEABLE, Settings
 
 __all__ = ["SETTINGS_FILE", "ChangedSettings", "SettingChange", "is_secret"]
 
@@ -140,12 +140,15 @@ class ChangedSettings:
         self._apply_to_process(new)
         return frozenset(new)
 
-    async def keep_current(self, apply: Callable[[frozenset[str]], Awaitable[None]]) -> None:
+    async def keep_current(
+        self, apply: Callable[[frozenset[str]], Awaitable[None]] | None = None
+    ) -> None:
         """Follow changes by other processes until cancelled; ``apply`` gets their names."""
         while True:
             await asyncio.sleep(_CHECK_EVERY_S)
             try:
-                if names := await asyncio.to_thread(self.follow_file):
+                names = await asyncio.to_thread(self.follow_file)
+                if names and apply is not None:
                     await apply(names)
             except ComfyHeadlessError as error:
                 logger.warning("The settings could not be applied: %s", error)

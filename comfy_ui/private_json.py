@@ -11,8 +11,8 @@ from typing import Generic, Literal, TypeVar
 
 from pydantic import TypeAdapter, ValidationError as PydanticValidationError
 
-from ...errors import StorageError
-from ...private_files import Document, Documents
+from .errors import StorageError
+from .private_files import Document, Documents
 
 __all__ = ["PrivateJson", "token_digest"]
 

@@ -6,11 +6,10 @@ from typing import Final
 
 from pydantic import TypeAdapter
 
-from ...private_files import Documents, FileDocuments
-from ...settings import Settings
-from ...storage.records import LOCAL_USER_ID
-from .access import AccessMode, mode_of
-from .private_json import PrivateJson
+from ..private_files import Documents
+from ..private_json import PrivateJson
+from ..settings import Settings
+from ..storage.records import LOCAL_USER_ID
 
 __all__ = ["StorageLimits"]
 
@@ -23,13 +22,12 @@ class StorageLimits:
     """Returns the quota of a ``user_id`` in bytes when it is called; None: no limit.
 
     A limit that an admin has set for a user is stored. All others have that of the
-    settings.
+    settings; ``shared``: without one there, users of a shared page have 10 GB.
     """
 
-    def __init__(self, settings: Settings, documents: Documents | None = None) -> None:
+    def __init__(self, settings: Settings, documents: Documents, *, shared: bool = False) -> None:
         self._settings = settings
-        self._shared = mode_of(settings) is not AccessMode.LOCAL
-        documents = documents or FileDocuments(settings.data_dir)
+        self._shared = shared
         self._file = PrivateJson(documents, _FILE, _LIMITS, "storage limits")
 
     def __call__(self, user_id: str) -> int | None:

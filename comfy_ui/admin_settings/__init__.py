@@ -1,0 +1,1 @@
+"""What admins change on the page, for the apps and the workers of one database."""
