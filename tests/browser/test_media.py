@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 import pytest
 from PIL import Image
 
-from tests.browser.support import choose, generate
+from tests.browser.support import PHONE, choose, generate
 
 pytestmark = pytest.mark.browser
 
@@ -104,6 +104,20 @@ def test_sound_has_a_waveform_and_repeats(page: Any) -> None:
     page.evaluate("window.comfy.refreshStage()")
     assert not page.evaluate(f"{sound}.paused")
     page.click("#stage .player [aria-label=Pause]")
+    page.set_viewport_size(PHONE)
+    page.get_by_role("tab", name="Library").click()
+    page.click(".library .thumb[data-kind=audio] >> nth=0")
+    page.wait_for_selector("#viewer .bars.played path", state="attached")
+    covered = page.evaluate(
+        """() => ["#viewer .close", "#viewer .step-back", "#viewer .step-on"].filter((name) => {
+          const [a, b] = [name, "#viewer .sounds"].map((one) =>
+            document.querySelector(one).getBoundingClientRect());
+          const beside = a.right <= b.left || b.right <= a.left;
+          const above = a.bottom <= b.top || b.bottom <= a.top;
+          return a.width && !beside && !above;
+        })"""
+    )
+    assert covered == []
 
 
 def test_3d_model_turns_without_webgl_and_without_the_internet(page: Any, tmp_path: Path) -> None:

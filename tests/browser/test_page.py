@@ -182,6 +182,9 @@ def test_phone_layout_has_one_column_and_buttons_at_the_bottom(
     page.get_by_role("tab", name="Status").click()
     page.wait_for_selector("#presets .panel")
     assert page.evaluate(WIDTH_JS) <= PHONE["width"]
+    for section in page.locator(".status-sections button").all():
+        box = section.bounding_box()
+        assert 0 <= box["x"] <= PHONE["width"] - box["width"]
 
 
 def test_phone_navigation_reaches_inputs_results_and_queue(
