@@ -65,6 +65,20 @@ def test_presets_panel_lists_missing_files_with_folder_size_and_link() -> None:
     assert [a["href"] for a in page.all("a")] == ["https://x.org/a", "https://x.org/p"]
 
 
+def test_presets_panel_many_are_behind_one_line_for_each_state() -> None:
+    complete = [CatalogEntry(preset(f"c{at}"), ()) for at in range(3)]
+    few, many = (
+        [CatalogEntry(preset(f"p{at}"), (MISSING_NODE,)) for at in range(n)] for n in (2, 9)
+    )
+    page = Page(presets_panel([*complete, *few]))
+    assert len(page.all("details", class_="preset lacking")) == 2
+    assert [page.text.count(text) for text in ("3 presets", "Incomplete")] == [1, 0]
+    page = Page(presets_panel([*complete, *many]))
+    assert page.text.index("9 presets") < page.text.index("3 presets")
+    assert "1 presetReady" in Page(presets_panel(complete[:1])).text
+    assert "ComfyUI is offline" in Page(presets_panel(complete, online=False)).text
+
+
 def lacking(name: str, vram_gb: float, size_bytes: int, **changes: Any) -> CatalogEntry:
     """A preset that a download of that size makes ready, unless ``changes`` say otherwise."""
     gated, kind = changes.pop("gated", False), changes.pop("kind", "image")

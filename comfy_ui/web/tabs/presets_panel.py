@@ -10,7 +10,7 @@ from ...models.model_folders import ModelFolders
 from ...storage.records import ServerStatus
 from ...workflow.fields.field_types import FILE_ROLES
 from ..components.html import Html, page_text, size
-from ..components.preset_picker import KINDS, readiness
+from ..components.preset_picker import KINDS, Lamp, readiness
 from ..components.templates import render
 from ..components.workflow_report import DownloadableFile, missing_models, needs
 from ..preset_catalog import CatalogEntry, grouped
@@ -35,7 +35,7 @@ def presets_panel(
     vram_bytes: int = 0,
     packs: Container[str] = (),
 ) -> Html:
-    """Show which presets can run and what the others lack, incomplete ones first.
+    """Show what presets lack; the complete ones are behind a line for each state.
 
     ``folders`` are the folders for missing files. ``online``: a server answers. ``vram_bytes``:
     suggest presets that fit into that much GPU memory. ``packs``: node packs that can be added.
@@ -62,10 +62,7 @@ def presets_panel(
             for entry in listed
             if entry.errors
         ],
-        groups=[
-            (title, [(entry.preset.title, readiness(entry, online=online)) for entry in group])
-            for title, group in grouped(entry for entry in listed if not entry.errors)
-        ],
+        complete=_by_readiness(listed, online=online),
     )
 
 
@@ -89,6 +86,20 @@ def suggestions(
             best = min(of_kind, key=lambda e: (-(e.preset.vram_gb or 0), _download_bytes(e)))
             chosen[best.preset.id] = best
     return [*chosen.values()]
+
+
+def _by_readiness(
+    entries: Iterable[CatalogEntry], *, online: bool
+) -> list[tuple[Lamp, list[tuple[str, int, list[str]]]]]:
+    """The titles of the presets that lack nothing, under their headings, for each state."""
+    states: dict[Lamp, list[CatalogEntry]] = {}
+    for entry in entries:
+        if not entry.errors:
+            states.setdefault(readiness(entry, online=online), []).append(entry)
+    return [
+        (state, [(title, len(g), [e.preset.title for e in g]) for title, g in grouped(members)])
+        for state, members in states.items()
+    ]
 
 
 def _is_a_download_away(entry: CatalogEntry, folders: ModelFolders) -> bool:
