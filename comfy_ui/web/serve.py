@@ -146,6 +146,10 @@ def launch(settings: Settings, *, block: bool = True) -> Any:
                 changed.keep_current(SettingEffects(services, access).apply),
                 name="settings of other processes",
             ),
+            asyncio.create_task(
+                services.saved_servers.keep_current(services.connection.use_saved),
+                name="servers of other processes",
+            ),
         ]
         if share:
             work.append(asyncio.create_task(share.run(), name="public link"))

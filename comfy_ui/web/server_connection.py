@@ -247,6 +247,8 @@ class ServerConnection:
     async def use_saved(self, servers: Sequence[SavedServer]) -> None:
         """Use other saved servers. Unfinished jobs of servers that leave run on the others.
 
+        Nothing happens if they are in use already.
+
         Raises:
             StorageError: the data folder cannot be used.
         """
@@ -254,6 +256,8 @@ class ServerConnection:
             if self._settings.demo:
                 return
             choice = self.choice.with_saved(servers)
+            if choice.saved == self.choice.saved:
+                return
             if choice.kind == "embedded":
                 if self.embedded:
                     return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -13,13 +14,16 @@ import pytest
 from starlette.applications import Starlette
 
 from comfy_ui.demo import DemoServer
+from comfy_ui.scale.choose_stores import open_documents
 from comfy_ui.settings import load_settings
+from comfy_ui.web.admin import saved_servers
 from comfy_ui.web.admin.servers_panel import ServersPanel
 from comfy_ui.web.auth.access import COOKIE, Access, AccessMode
 from comfy_ui.web.auth.accounts import Role
 from comfy_ui.web.server_choice import ServerChoice, configured
 from comfy_ui.web.services import Services
 from tests.client.support import ScriptedServer, response
+from tests.scale.postgres_server import new_database
 
 OFFLINE = "http://127.0.0.1:9"
 SECRETS = {"token": "canary-token", "password": "canary-password", "headers": "X-Key: canary-key"}
@@ -44,7 +48,7 @@ async def panel_of(
     folder: Path, choice: ServerChoice | None = None, **settings: Any
 ) -> AsyncIterator[Panel]:
     loaded = load_settings(data_dir=folder, demo_speed="instant", **settings)
-    services = Services.create(loaded, choice or configured([OFFLINE]))
+    services = Services.create(loaded, choice or configured([OFFLINE]), open_documents(loaded))
     mode = AccessMode.SHARED if settings.get("host") else AccessMode.LOCAL
     access = Access(mode, b"secret")
     app = Starlette(routes=ServersPanel(services, access).routes())
@@ -58,6 +62,7 @@ async def panel_of(
         yield Panel(services, access, page)
     await services.connection.aclose()
     services.connection.stop_engine()
+    services.documents.close()
 
 
 @pytest.fixture(scope="module")
@@ -143,6 +148,41 @@ async def test_removed_server_gives_its_place_back_to_the_demo_engine(
         assert (await panel.services.connection.refresh())[0].online
     async with panel_of(tmp_path, ServerChoice("embedded")) as panel:
         assert panel.services.connection.embedded
+
+
+async def test_servers_changed_at_one_app_are_used_by_the_others(
+    postgres: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, engine: Any
+) -> None:
+    monkeypatch.setattr(saved_servers, "_CHECK_EVERY_S", 0.05)
+
+    async def used(panel: Panel, *urls: str) -> None:
+        async with asyncio.timeout(30):
+            while True:
+                if [server.address.base_url for server in panel.clients] == [*urls]:
+                    return
+                await asyncio.sleep(0.02)
+
+    async with new_database() as url:
+        shared = {"database": url, "workers": "external"}
+        async with panel_of(tmp_path, **shared) as one, panel_of(tmp_path, **shared) as other:
+            connection = other.services.connection
+            follow = asyncio.create_task(
+                other.services.saved_servers.keep_current(connection.use_saved)
+            )
+            await used(other, OFFLINE)
+            client = connection.client
+            await one.post("save", address=engine.url, **SECRETS)
+            await used(other, OFFLINE, engine.url)
+            assert other.clients[1].headers["x-key"] == "canary-key"
+            assert connection.client is not client
+            assert (await connection.refresh())[0].error
+            client = connection.client
+            (saved,) = one.services.saved_servers.listed()
+            await connection.use_saved((saved,))
+            assert connection.client is client, "nothing had changed"
+            await one.post("remove", id=saved.id)
+            await used(other, OFFLINE)
+            follow.cancel()
 
 
 async def test_servers_of_a_shared_page_are_guarded_and_tell_nothing_of_the_network(

@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import secrets
 from base64 import b64encode
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Annotated, Final
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from ...client import parse_address
 from ...client.transport.address import MAX_PARALLEL_JOBS
-from ...errors import ValidationError
+from ...errors import ComfyHeadlessError, ValidationError
 from ...logging import hide_secret
 from ...private_files import Documents
 from ...private_json import PrivateJson
 
 __all__ = ["SavedServer", "SavedServers", "new_server"]
 
+logger = logging.getLogger(__name__)
+
 _SERVERS_FILE: Final = "servers.json"
 _MAX_SERVERS: Final = 50
+_CHECK_EVERY_S: Final = 5.0
 
 
 class SavedServer(BaseModel):
@@ -135,3 +140,19 @@ class SavedServers:
             StorageError: the list cannot be written.
         """
         self._file.update(lambda stored: [one for one in stored or () if one.id != server_id])
+
+    async def keep_current(self, apply: Callable[[Sequence[SavedServer]], Awaitable[None]]) -> None:
+        """Follow the list, which other apps may change, until cancelled.
+
+        ``apply`` gets the whole list at the start and after each change.
+        """
+        applied: tuple[SavedServer, ...] | None = None
+        while True:
+            try:
+                servers = await asyncio.to_thread(self.listed)
+                if servers != applied:
+                    await apply(servers)
+                    applied = servers
+            except ComfyHeadlessError as error:
+                logger.warning("The list of servers could not be applied: %s", error)
+            await asyncio.sleep(_CHECK_EVERY_S)
