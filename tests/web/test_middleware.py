@@ -52,8 +52,14 @@ async def echo(request: Request) -> Response:
     return PlainTextResponse(f"{len(body)} {request.url.query} {request.headers.get('cookie', '')}")
 
 
-def client(mode: AccessMode, *, users: bool = False, host: str = "localhost") -> TestClient:
-    accounts = Accounts()
+def client(
+    mode: AccessMode,
+    *,
+    users: bool = False,
+    accounts: Accounts | None = None,
+    host: str = "localhost",
+) -> TestClient:
+    accounts = accounts or Accounts()
     if users:
         accounts.add_for_now("anna", "s:ecret", Role.ADMIN)
     ours = [Route("/ours", work, methods=["GET", "POST"])]
@@ -68,7 +74,7 @@ def client(mode: AccessMode, *, users: bool = False, host: str = "localhost") ->
     ]
     gate = Middleware(AccessMiddleware, access=Access(mode, b"s", accounts), ours=ours)
     app = Starlette(routes=everything, middleware=[Middleware(SameSiteMiddleware, mode=mode), gate])
-    app.auth = accounts.verify if users else None  # type: ignore[attr-defined]
+    app.auth = accounts.verify if accounts else None  # type: ignore[attr-defined]
     app.tokens, app.cookie_id = {}, "c"  # type: ignore[attr-defined]
     return TestClient(app, base_url=f"http://{host}")
 
@@ -173,6 +179,19 @@ def test_middleware_basic_auth_becomes_a_gradio_login() -> None:
         assert "access-token-c=" in answer.text
         for invalid in ("anna:secret", "bob:s:ecret", "anna", ":", "anna:s:ecret2"):
             assert guarded.get("/ours", headers=basic(invalid)).status_code == 401
+
+
+def test_middleware_sessions_that_it_opens_are_limited(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(middleware, "_MAX_TOKENS", 2)
+    accounts = Accounts()
+    for name in "abc":
+        accounts.add_for_now(name, "secret", Role.ADMIN)
+    with client(AccessMode.SHARED, accounts=accounts) as guarded:
+        sessions = guarded.app.tokens  # type: ignore[attr-defined]
+        for name in "abcab":
+            assert guarded.get("/ours", headers=basic(f"{name}:secret")).status_code == 200
+            assert [*sessions.values()][-1] == name
+            assert len(sessions) <= 2
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ import logging
 import math
 import secrets
 import time
+from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from typing import Any, Final, TypeGuard
 
@@ -71,6 +72,7 @@ _FOR_VISITORS: Final = (
     "/gradio_api/heartbeat/",
 )
 _MAX_SMALL_TOGETHER_BYTES: Final = 32 * 2**20
+_MAX_TOKENS: Final = 5_000  # of 10,000 sessions, see LoginSessions
 
 
 def door(path: str) -> Role | None:
@@ -122,7 +124,7 @@ class AccessMiddleware:
         self._other_routes = tuple(route for route in ours if not _is_exact(route))
         self._open_paths = frozenset(open_paths)
         self._shields = shields(framed=access.mode is AccessMode.SPACE)
-        self._tokens: dict[str, str] = {}
+        self._tokens: OrderedDict[str, str] = OrderedDict()
         self._slots = RequestSlots() if slots is None else slots
         self._key_requests = KeyRequests()
         self._now = now
@@ -267,10 +269,16 @@ class AccessMiddleware:
         headers["cookie"] = f"{headers['cookie']}; {self._log_in(scope, name, key=token)}"
 
     def _log_in(self, scope: Message, name: str, *, key: str) -> str:
-        """Open a session of Gradio's, the same one for each ``key``, and return its cookie."""
+        """Open a session of Gradio's, the same one for each ``key``, and return its cookie.
+
+        The browser does not get it, so one that was not used for long may end.
+        """
         app = scope["app"]
         token = self._tokens.setdefault(key, secrets.token_urlsafe(32))
+        self._tokens.move_to_end(key)
         app.tokens[token] = name
+        if len(self._tokens) > _MAX_TOKENS:
+            app.tokens.pop(self._tokens.popitem(last=False)[1], None)
         return f"access-token-{app.cookie_id}={token}"
 
     async def _name_of_basic(self, scope: Message, encoded: str) -> str | None:
