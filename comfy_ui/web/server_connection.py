@@ -77,6 +77,7 @@ class ServerConnection:
         documents: Documents | None = None,
         *,
         managed_absence: Callable[[], Absence | None] = lambda: None,
+        list_saved: Callable[[], Sequence[SavedServer]] = tuple,
     ) -> None:
         self.choice = choice
         self.model_folders = ModelFolders()
@@ -92,6 +93,7 @@ class ServerConnection:
         self._saved_workflows = saved_workflows
         self._start_managed = start_managed
         self._managed_absence = managed_absence
+        self._list_saved = list_saved
         self._engine = ExitStack()
         self._resources = AsyncExitStack()
         self._reconnecting = asyncio.Lock()
@@ -142,7 +144,7 @@ class ServerConnection:
                 self.choice = replace(self.choice, urls=(self._start_managed(),))
             except ComfyHeadlessError as error:
                 logger.warning("The managed ComfyUI cannot be started: %s", error)
-                self.choice = ServerChoice("embedded")
+                self.choice = ServerChoice("embedded").with_saved(self.choice.saved)
         if self.embedded:
             self.choice = self._with_demo_engine()
 
@@ -222,7 +224,7 @@ class ServerConnection:
     async def reconnect(self, text: str, token: str = "") -> None:
         """Switch to the servers whose addresses ``text`` holds. On an error nothing changes.
 
-        ``token`` is sent to each of them, and kept in memory only.
+        The saved servers stay in use. ``token`` is sent to each of them, and kept in memory only.
 
         Raises:
             ValidationError: external workers run the jobs, so no server is chosen here.
@@ -240,12 +242,12 @@ class ServerConnection:
             if choice.token:
                 hide_secret(choice.token.get_secret_value())
             await self._probe(choice)
-            await self._switch(choice)
+            await self._switch(await self._with_saved(choice))
             await asyncio.to_thread(self.stop_engine)
 
     @uncancellable
-    async def use_saved(self, servers: Sequence[SavedServer]) -> None:
-        """Use other saved servers. Unfinished jobs of servers that leave run on the others.
+    async def use_saved(self) -> None:
+        """Use the saved servers as they are now. Unfinished jobs of removed ones run on the others.
 
         Nothing happens if they are in use already.
 
@@ -255,7 +257,7 @@ class ServerConnection:
         async with self._reconnecting:
             if self._settings.demo:
                 return
-            choice = self.choice.with_saved(servers)
+            choice = await self._with_saved(self.choice)
             if choice.saved == self.choice.saved:
                 return
             if choice.kind == "embedded":
@@ -290,13 +292,12 @@ class ServerConnection:
         async with self._reconnecting:
             if self.choice.urls == (url,):
                 # It was started again: earlier failures do not count, and it may have new nodes.
-                if self.client.breaker is not None:
-                    self.client.breaker.record(reached=True)
+                _forget_failures(self.client)
                 await self.refresh()
                 return
             if self.embedded:
                 await self.jobs.finish_started(within_s=_FINISH_JOBS_S)
-            await self._switch(ServerChoice("managed", (url,)))
+            await self._switch(await self._with_saved(ServerChoice("managed", (url,))))
             await asyncio.to_thread(self.stop_engine)
 
     @uncancellable
@@ -308,6 +309,9 @@ class ServerConnection:
         """
         async with self._reconnecting:
             await self._switch(self.choice)
+
+    async def _with_saved(self, choice: ServerChoice) -> ServerChoice:
+        return choice.with_saved(await asyncio.to_thread(self._list_saved))
 
     async def _switch(self, choice: ServerChoice) -> None:
         """Use other servers; callers of :meth:`wait_ready` wait meanwhile."""
@@ -354,6 +358,8 @@ class ServerConnection:
         async with AsyncExitStack() as stack:
             timeout_s = min(_TYPED_TIMEOUT_S, self._settings.timeout_s)
             clients = await self._open_clients(choice, stack, timeout_s=timeout_s)
+            for client in clients:
+                _forget_failures(client)  # an admin waits for the answer that it gives now
             looks = await asyncio.gather(*(Server(client).look() for client in clients))
         errors = [(c.url, look.error) for c, look in zip(clients, looks, strict=True) if look.error]
         if self._guards(choice) and errors:
@@ -450,3 +456,9 @@ class ServerConnection:
     @property
     def _is_shared(self) -> bool:
         return mode_of(self._settings) is not AccessMode.LOCAL
+
+
+def _forget_failures(client: ComfyWSClient) -> None:
+    """Let the next requests through, whatever failed before."""
+    if client.breaker is not None:
+        client.breaker.record(reached=True)

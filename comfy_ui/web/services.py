@@ -66,8 +66,8 @@ class Services:
         """
         documents = documents or FileDocuments(settings.data_dir)
         saved_servers = SavedServers(documents)
-        if not settings.demo:
-            choice = choice.with_saved(saved_servers.listed())
+        list_saved = tuple if settings.demo else saved_servers.listed
+        choice = choice.with_saved(list_saved())
         saved_workflows = SavedWorkflows(settings.data_dir)
         manager = EngineManager(settings)
         connection = ServerConnection(
@@ -77,6 +77,7 @@ class Services:
             manager.start,
             documents,
             managed_absence=lambda: manager.supervisor.absence,
+            list_saved=list_saved,
         )
         setup = SetupTask(manager, connection.use_managed)
         return cls(

@@ -178,7 +178,7 @@ async def test_servers_changed_at_one_app_are_used_by_the_others(
             assert (await connection.refresh())[0].error
             client = connection.client
             (saved,) = one.services.saved_servers.listed()
-            await connection.use_saved((saved,))
+            await connection.use_saved()
             assert connection.client is client, "nothing had changed"
             await one.post("remove", id=saved.id)
             await used(other, OFFLINE)
@@ -197,6 +197,41 @@ async def test_servers_of_a_shared_page_are_guarded_and_tell_nothing_of_the_netw
         assert len(errors) == 1
         await panel.post("save", address="http://169.254.169.254")
         assert [server.guarded for server in panel.clients] == [False, True]
+
+
+async def test_saved_server_stays_beside_a_typed_address_and_the_managed_comfyui(
+    tmp_path: Path, engine: Any
+) -> None:
+    with DemoServer(speed="instant").in_thread() as other:
+        async with panel_of(tmp_path) as panel:
+            connection = panel.services.connection
+            await panel.post("save", address=engine.url)
+            for switch in (connection.reconnect, connection.use_managed):
+                await switch(other.url)
+                assert [client.url for client in connection.clients] == [other.url, engine.url]
+                # Its address typed, too: once. It comes back with the next switch.
+                await connection.reconnect(engine.url)
+                assert [client.url for client in connection.clients] == [engine.url]
+
+
+async def test_managed_comfyui_that_cannot_start_leaves_the_jobs_to_the_saved_servers(
+    tmp_path: Path, engine: Any
+) -> None:
+    async with panel_of(tmp_path) as panel:
+        await panel.post("save", address=engine.url)
+    async with panel_of(tmp_path, ServerChoice("managed")) as panel:  # nothing is installed
+        assert [client.url for client in panel.services.connection.clients] == [engine.url]
+        assert not panel.services.connection.embedded
+
+
+async def test_test_of_an_offline_server_asks_it_each_time(tmp_path: Path) -> None:
+    with ScriptedServer(lambda _: response(status=500)) as stopped:
+        address = stopped.url
+    async with panel_of(tmp_path) as panel:
+        for _ in range(8):
+            answer = await panel.post("test", address=address)
+            assert "Check the address" in answer.json()["error"]
+            assert "etrying" not in answer.text
 
 
 @pytest.mark.parametrize(

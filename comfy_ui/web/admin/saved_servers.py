@@ -6,7 +6,7 @@ import asyncio
 import logging
 import secrets
 from base64 import b64encode
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Annotated, Final
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
@@ -141,17 +141,17 @@ class SavedServers:
         """
         self._file.update(lambda stored: [one for one in stored or () if one.id != server_id])
 
-    async def keep_current(self, apply: Callable[[Sequence[SavedServer]], Awaitable[None]]) -> None:
+    async def keep_current(self, apply: Callable[[], Awaitable[None]]) -> None:
         """Follow the list, which other apps may change, until cancelled.
 
-        ``apply`` gets the whole list at the start and after each change.
+        ``apply`` is called at the start and after each change.
         """
         applied: tuple[SavedServer, ...] | None = None
         while True:
             try:
                 servers = await asyncio.to_thread(self.listed)
                 if servers != applied:
-                    await apply(servers)
+                    await apply()
                     applied = servers
             except ComfyHeadlessError as error:
                 logger.warning("The list of servers could not be applied: %s", error)

@@ -123,8 +123,7 @@ class ServersPanel:
         return server.model_copy(update=unchanged)
 
     async def _used(self) -> Response:
-        servers = await asyncio.to_thread(self._saved.listed)
-        await self._services.connection.use_saved(servers)
+        await self._services.connection.use_saved()
         return await self._drawn()
 
     def _fixed_addresses(self) -> list[str]:
