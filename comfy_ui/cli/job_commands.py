@@ -6,16 +6,17 @@ import argparse
 import asyncio
 import sys
 from collections.abc import Awaitable, Callable, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import GenerationError, JobLostError
+from ..errors import GenerationError, JobLostError, ValidationError
 from ..protocol.messages import ExecutionError, ExecutionSuccess
 from ..settings import Settings
 from ..workflow.prompt_of_graph import prompt_of_graph
+from ..workflow.video_extension import continues_video
 from .command_support import connect, print_json, print_table
 from .exit_status import ExitStatus
-from .progress_display import ProgressDisplay
+from .library_commands import join_to
+from .progress_display import ProgressDisplay, display_for
 
 if TYPE_CHECKING:
     from ..client import AsyncResult, ComfyWSClient
@@ -107,9 +108,28 @@ def fetch(arguments: argparse.Namespace, settings: Settings) -> int:
     return _save_result(arguments, settings, ended)
 
 
-async def save_result(result: AsyncResult, output: Path, **details: Any) -> dict[str, Any]:
-    """Save the files of a result; return what to print of it."""
-    saved = await result.save(output)
+def check_extended(arguments: argparse.Namespace) -> None:
+    """Check the video of ``--extend`` before the job is waited for.
+
+    Raises:
+        ValidationError: there is no such file.
+    """
+    if arguments.extend is not None and not arguments.extend.is_file():
+        raise ValidationError(f"There is no file '{arguments.extend}'.")
+
+
+async def save_result(
+    result: AsyncResult, arguments: argparse.Namespace, **details: Any
+) -> dict[str, Any]:
+    """Save the files of a result, joined to the video of ``--extend``; return what to print."""
+    saved = await result.save(arguments.output)
+    if arguments.extend is not None:
+        saved = [
+            await join_to(arguments.extend, path, display_for(arguments))
+            if path.suffix == ".mp4"
+            else path
+            for path in saved
+        ]
     return {
         "prompt_id": result.prompt_id,
         "seconds": result.seconds,
@@ -127,11 +147,6 @@ def print_saved(report: Mapping[str, Any]) -> None:
         print(line)
 
 
-def display_for(arguments: argparse.Namespace) -> ProgressDisplay:
-    """The display of progress that the options of a command choose."""
-    return ProgressDisplay("none" if arguments.quiet else arguments.progress, arguments.preview)
-
-
 def _save_result(
     arguments: argparse.Namespace,
     settings: Settings,
@@ -140,6 +155,7 @@ def _save_result(
     from ..client.transfer.files import check_folder
 
     check_folder(arguments.output)
+    check_extended(arguments)
 
     async def work() -> None:
         async with connect(settings) as client:
@@ -152,7 +168,13 @@ def _save_result(
                 raise
             finally:
                 display.close()
-            report = await save_result(result, arguments.output)
+            report = await save_result(result, arguments)
+            entry = await client.history(arguments.prompt_id)
+        if arguments.extend is None and entry is not None and continues_video(entry.graph or {}):
+            print(
+                "This clip continues a video. Repeat the command with --extend VIDEO to join both.",
+                file=sys.stderr,
+            )
         print_json(report) if arguments.json else print_saved(report)
 
     asyncio.run(work())

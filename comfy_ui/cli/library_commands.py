@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from ..errors import ValidationError
 from ..settings import Settings
 from .command_support import check_file, print_json
+from .progress_display import ProgressDisplay, display_for
 
 if TYPE_CHECKING:
     from ..library.folder_import import ImportProgress
-    from .progress_display import ProgressDisplay
 
 
 T = TypeVar("T")
@@ -82,7 +82,6 @@ def import_(arguments: argparse.Namespace, settings: Settings) -> int:
 def trim(arguments: argparse.Namespace, settings: Settings) -> int:
     """Write a part of a video to a new file."""
     from ..library.video_editing import cut_video
-    from .job_commands import display_for
 
     del settings  # it needs no server
     video: Path = arguments.video

@@ -7,6 +7,7 @@ Results go to stdout, everything else to stderr. The exit status tells kinds of 
 from __future__ import annotations
 
 import argparse
+import shlex
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -68,7 +69,7 @@ def run(argv: Sequence[str] | None = None) -> int:
         telemetry.heed_environment(prompts=settings.trace_prompts)
         status: int = arguments.command(arguments, settings)
     except ComfyHeadlessError as error:
-        _print_error(error)
+        _print_error(error, extended=getattr(arguments, "extend", None))
         return status_of(error)
     except KeyboardInterrupt:
         print("Stopped.", file=sys.stderr)
@@ -79,7 +80,7 @@ def run(argv: Sequence[str] | None = None) -> int:
     return status
 
 
-def _print_error(error: ComfyHeadlessError) -> None:
+def _print_error(error: ComfyHeadlessError, *, extended: Path | None = None) -> None:
     print(f"error: {error.message}", file=sys.stderr)
     if isinstance(error, InvalidWorkflowError):
         for problem in error.problems:
@@ -90,6 +91,8 @@ def _print_error(error: ComfyHeadlessError) -> None:
         print(f"prompt_id: {error.prompt_id}", file=sys.stderr)
         if isinstance(error, GenerationTimeoutError):
             hint = f"The job continues. Wait for it: comfy-ui resume {error.prompt_id}"
+            if extended is not None:
+                hint += f" --extend {shlex.quote(str(extended))}"
     if hint:
         print(f"hint: {hint}", file=sys.stderr)
 
@@ -195,11 +198,13 @@ def _parser() -> argparse.ArgumentParser:
 
     sub = add("resume", job_commands.resume, "Wait for a job again and save its output files.")
     sub.add_argument("prompt_id")
+    _extend_option(sub)
     _result_options(sub)
     _waiting_options(sub)
 
     sub = add("fetch", job_commands.fetch, "Save the output files of a job that has ended.")
     sub.add_argument("prompt_id")
+    _extend_option(sub)
     _result_options(sub)
 
     sub = add(
@@ -418,6 +423,12 @@ def _limit_options(parser: argparse.ArgumentParser) -> None:
         ("--per-minute", "requests a minute"),
     ):
         parser.add_argument(name, type=int, metavar="N", help=f"{text} (no limit)")
+
+
+def _extend_option(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--extend", type=Path, metavar="VIDEO", help="join to the video that the job continues"
+    )
 
 
 def _result_options(parser: argparse.ArgumentParser) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import io
 import json
 import shutil
@@ -26,6 +27,11 @@ _PREVIEW_ROWS = 12
 _PREVIEW_PIXELS = 240
 _KITTY_CHUNK = 4096  # the protocol's limit
 _SIXEL_COLORS = 64
+
+
+def display_for(arguments: argparse.Namespace) -> ProgressDisplay:
+    """The display of progress that the options of a command choose."""
+    return ProgressDisplay("none" if arguments.quiet else arguments.progress, arguments.preview)
 
 
 class ProgressDisplay:

@@ -19,8 +19,8 @@ from ..protocol.queue_and_history import GROUP_KEY
 from ..settings import Settings
 from .command_support import connect, open_source, own_presets, print_json
 from .exit_status import ExitStatus, status_of
-from .job_commands import display_for, print_saved, save_result
-from .library_commands import join_to
+from .job_commands import check_extended, print_saved, save_result
+from .progress_display import display_for
 
 if TYPE_CHECKING:
     from ..client import ComfyWSClient
@@ -56,8 +56,7 @@ def run(arguments: argparse.Namespace, settings: Settings) -> int:
         values["references"] = arguments.reference
 
     check_folder(arguments.output)
-    if arguments.extend is not None and not arguments.extend.is_file():
-        raise ValidationError(f"There is no file '{arguments.extend}'.")
+    check_extended(arguments)
 
     async def work() -> int:
         async with connect(settings) as client:
@@ -133,17 +132,9 @@ async def _result(
         )
     finally:
         display.close()
-    report = await save_result(
-        result, arguments.output, chosen=job.chosen, notices=list(job.prepared.notices)
+    return await save_result(
+        result, arguments, chosen=job.chosen, notices=list(job.prepared.notices)
     )
-    if arguments.extend is not None:
-        report["files"] = [
-            str(await join_to(arguments.extend, Path(path), display_for(arguments)))
-            if Path(path).suffix == ".mp4"
-            else path
-            for path in report["files"]
-        ]
-    return report
 
 
 async def _prepare(

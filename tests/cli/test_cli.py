@@ -6,6 +6,7 @@ import asyncio
 import io
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -103,6 +104,20 @@ def test_run_extend_joins_the_new_clip_and_trim_cuts_it(engine, tmp_path: Path, 
     whole = Path(capsys.readouterr().out.strip())
     assert (frame_count(first), frame_count(whole)) == (9, 17)
     assert sorted(tmp_path.glob("*.mp4")) == sorted([first, whole])
+
+    late = [*argv, "--extend", str(first), "--timeout", "0.001"]
+    assert run(late) == ExitStatus.TIMED_OUT
+    hint = capsys.readouterr().err.splitlines()[-1]
+    command = shlex.split(hint.partition("comfy-ui ")[2])
+    assert run([*command, "--comfyui", engine.url, *out]) == 0, capsys.readouterr().err
+    resumed = Path(capsys.readouterr().out.strip())
+    assert frame_count(resumed) == 17
+    assert run(["fetch", command[1], "--comfyui", engine.url, "-o", str(tmp_path)]) == 0
+    fetched = capsys.readouterr()
+    assert "--extend VIDEO" in fetched.err
+    assert frame_count(Path(fetched.out.strip())) == 8
+    for path in (resumed, Path(fetched.out.strip())):
+        path.unlink()
     argv = ["run", "sd15", "a cat", "--extend", str(first), "--demo", *out]
     assert run(argv) == ExitStatus.INVALID
     assert "cannot continue a video" in capsys.readouterr().err
