@@ -7,20 +7,17 @@ import hashlib
 import json
 import logging
 import time
-from collections import Counter
-from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
 from contextlib import aclosing, suppress
-from itertools import chain
 from pathlib import Path
 from types import MappingProxyType
-from typing import Final, TypeVar
+from typing import Final
 
 from ...errors import StorageError
-from ...jobs import learned_durations, queue_rules
+from ...jobs import queue_rules
 from ...jobs.fair_queue import FairQueueClock
 from ...jobs.placement import JobEstimate, ServerOffer
 from ...jobs.queue import Handover, JobReport, ReturnReason
-from ...jobs.unfinished_jobs import UnfinishedJobs
 from ...jobs.updates import last_snapshot
 from ...protocol._replace import fast_replace
 from ...protocol.durations import NodeDurations
@@ -32,7 +29,6 @@ from ...storage.records import (
     QueueFigures,
     QueueView,
     Snapshot,
-    StoredFile,
 )
 from ...storage.tables import jobs_table
 from ...storage.uncancellable import uncancellable
@@ -40,35 +36,21 @@ from ..postgres_database import Cursor, PostgresDatabase
 from ..postgres_job_store import (
     PostgresJobStore,
     add_job,
-    insert_newest,
-    lock_items,
     save_group_paused,
     save_paused,
 )
-from .queue_listener import QueueListener
-from .queue_mirror import FORGET_S, Changes, QueueMirror
-from .queue_progress import PROGRESS_S, ProgressReader, ProgressWriter
+from .current_queue import CLEAN_S, JOBS, REFRESH_S, WORK, CurrentQueue, notify
+from .progress_watch import ProgressWatch
+from .queue_mirror import FORGET_S
 from .worker_lease import WorkerLease
-
-R = TypeVar("R")
+from .worker_reports import WorkerReports
 
 logger = logging.getLogger(__name__)
 
-WORK: Final = "comfy_ui_work"
-"""The channel of news for workers; the payload names one, or is empty for all."""
-JOBS: Final = "comfy_ui_jobs"
-"""The channel of changes that pages show."""
-_POLL_S: Final = 5.0  # notifications may be lost
-_REFRESH_S: Final = 0.05  # between two reads of what has changed
-_RETRY_S: Final = 1.0
 _HEARTBEAT_S: Final = 8.0
 _HOLD_S: Final = 15.0  # longer than a worker may take to return a job
-_DURATIONS_S: Final = 60.0
 _LEAVE_S: Final = 2.0  # how long a worker may take to claim a job that others leave to it
-_STALE_S: Final = 20.0  # several polls have failed
-_CLEAN_S: Final = 600.0  # how long removed jobs are known
 
-_LOCK_ORDER: Final = "SELECT FROM queue_clock FOR UPDATE"
 _NEW_CLOCK: Final = (
     "INSERT INTO queue_clock (virtual_s, finish_s) VALUES (%s, %s) ON CONFLICT DO NOTHING"
 )
@@ -102,12 +84,6 @@ _RETURN: Final = """UPDATE jobs SET status = 'waiting', server = NULL, prompt_id
     WHERE id = %s"""
 _ADD_COPY: Final = """INSERT INTO copies (prompt_id, job_id, server, there)
     VALUES (%s, %s, %s, %s) ON CONFLICT (prompt_id) DO UPDATE SET there = excluded.there"""
-# Only what the worker decides: others change the rank and request the end of a job meanwhile.
-_REPORT: Final = f"""UPDATE jobs SET status = %s, prompt_id = %s, started_at = %s,
-    rank = coalesce(%s, rank), outputs = %s, has_texts = %s, error = %s, finished_at = %s,
-    server = %s, withdraw = withdraw AND %s::float8 IS NULL
-    WHERE id = %s AND server = %s AND token = %s AND finished_at IS NULL
-    RETURNING pg_notify('{JOBS}', '')"""  # noqa: S608 -- constant
 
 
 class PostgresJobQueue:
@@ -141,32 +117,23 @@ class PostgresJobQueue:
         self._waiting_limit = waiting_limit
         self._lease_wait_s = lease_wait_s
         self._leases: dict[str, WorkerLease] = {}
-        self._durations = dict(durations)
-        self._durations_at = 0.0
-        self._unfinished = UnfinishedJobs((), now, self._durations)
-        self._mirror = QueueMirror(self._unfinished, folder, own_workers=self._leases)
-        self._lock = asyncio.Lock()  # one reader of the changes at a time
-        self._work: dict[str, asyncio.Event] = {}  # by worker: claim() may have news
+        self._queue = CurrentQueue(
+            database,
+            self._store,
+            folder,
+            follows=follows,
+            own_workers=self._leases,
+            durations=dict(durations),
+            now=now,
+        )
+        self._unfinished = self._queue.unfinished
+        self._mirror = self._queue.mirror
+        self._reports = WorkerReports(database, self._queue, self._leases)
         self._announced: dict[str, ServerOffer] = {}  # as far as it is stored
         self._beats: dict[str, float] = {}  # by worker: when the lease was renewed
         self._left: dict[str, queue_rules.LeftJobs] = {}  # by worker
         self._claims_held = False
-        self._news = asyncio.Event()
-        self._closed = False
-        self._reload = False
-        self._read_at = 0.0
-        self._current_at = 0.0  # monotonic: when the changes of others were read last
-        self._tasks: list[asyncio.Task[None]] = []
-        self._unsaved = self._mirror.unsaved
-        self._progress = ProgressWriter()
-        self._viewers: Counter[str] = Counter()  # pages that show the queue, by user
-        self._new_ranks: dict[str, float] = {}  # of begun jobs
-        self._listener = QueueListener(
-            database,
-            (WORK, JOBS) if follows else (WORK,),
-            on_news=self._on_news,
-            on_connect=self._on_connect,
-        )
+        self._progress = ProgressWatch(database, self._unfinished, own_workers=self._leases)
 
     async def open(self) -> None:
         """Read the unfinished jobs and listen for changes.
@@ -176,120 +143,18 @@ class PostgresJobQueue:
         """
         tags = await self._store.fair_queue_tags()
         await self._database.execute(_NEW_CLOCK, (tags[0], json.dumps(tags[1])))
-        await self._load()
-        await self._database.run(self._mirror.read_loaded)
-        self._listener.open()
-        self._tasks = [
-            asyncio.create_task(self._keep_refreshing(), name="queue changes"),
-            asyncio.create_task(self._keep_saving(), name="queue reports"),
-            asyncio.create_task(self._keep_reading_progress(), name="queue progress"),
-        ]
+        await self._queue.open()
+        self._reports.open()
+        self._progress.open()
 
     async def aclose(self) -> None:
         """End the followers, and give the leases back. Jobs stay at their servers."""
-        self._closed = True  # a cancellation may be lost in a call of the database
-        self._news.set()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        await self._listener.aclose()
-        with suppress(StorageError):
-            await self._save_reports()
+        await self._progress.aclose()
+        await self._queue.aclose()
+        await self._reports.aclose()
         self._unfinished.close()
         for lease in self._leases.values():
             await lease.release()
-
-    # Changes of other processes
-
-    def _on_news(self, channel: str, payload: str) -> None:
-        if channel == JOBS:
-            self._news.set()
-        for worker, work in self._work.items():
-            if channel == WORK and payload in ("", worker):
-                work.set()
-
-    def _on_connect(self) -> None:
-        self._reload = True
-        self._news.set()
-
-    async def _keep_refreshing(self) -> None:
-        while not self._closed:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(_POLL_S):
-                    await self._news.wait()
-            self._news.clear()
-            try:
-                await self._refresh()
-                await self._read_durations()
-            except StorageError as error:
-                logger.warning("The queue cannot be read: %s", error)
-                self._reload = True
-                self._news.set()
-                await asyncio.sleep(_RETRY_S)
-            await asyncio.sleep(_REFRESH_S)
-
-    async def _read_durations(self) -> None:
-        """Read what other processes have learned of their servers, from time to time."""
-        if time.monotonic() - self._durations_at < _DURATIONS_S:
-            return
-        self._durations_at = time.monotonic()
-        others = self._mirror.workers.keys() - self._leases.keys()
-        learned = {name: NodeDurations() for name in others}
-        await learned_durations.load(self._store, learned)
-        self._durations |= learned
-
-    async def _keep_reading_progress(self) -> None:
-        """Show the progress of jobs at other processes, while pages look on."""
-        reader, jobs = ProgressReader(), self._unfinished
-        while not self._closed:
-            await asyncio.sleep(PROGRESS_S)
-            running = {
-                job.id: job.prompt_id or ""
-                for job in jobs.index.claimed
-                if job.server not in self._leases and job.status is not JobStatus.FETCHING
-            }
-            viewed = {job_id for job_id in running if jobs.index[job_id].user_id in self._viewers}
-            shown = viewed.union(jobs.updates.followed()).intersection(running)
-            if not shown:
-                continue
-            with suppress(StorageError):  # newer values will come
-                for report in await reader.read(self._database, shown, running):
-                    if job := jobs.index.get(report.job_id):
-                        jobs.put_report(job, report)
-
-    async def _refresh(self) -> None:
-        if self._reload or time.time() - self._read_at > _CLEAN_S / 2:
-            self._reload = False
-            await self._load()
-            return
-        self._read_at = time.time()
-        async with self._lock:
-            self._mirror.apply(await self._database.run(self._mirror.read, single=True))
-            self._current_at = time.monotonic()
-
-    async def _load(self) -> None:
-        self._read_at = time.time()
-        async with self._lock:
-            self._mirror.apply(await self._database.run(self._mirror.load))
-            self._current_at = time.monotonic()
-
-    async def _change(self, decide: Callable[[Cursor], Awaitable[R]]) -> R:
-        """Run ``decide`` in a transaction that alone changes the order, on an exact copy."""
-
-        async def write(cursor: Cursor) -> tuple[R, Changes]:
-            await cursor.execute(_LOCK_ORDER)
-            self._mirror.apply(await self._mirror.read(cursor))
-            return await decide(cursor), await self._mirror.read(cursor)
-
-        async with self._lock:
-            result, changes = await self._database.run(write)
-            self._mirror.apply(changes)
-        return result
-
-    async def _notify(self, cursor: Cursor, *channels: str, worker: str = "") -> None:
-        calls = ", ".join(["pg_notify(%s, %s)"] * len(channels))
-        values = [(channel, worker if channel == WORK else "") for channel in channels]
-        await cursor.execute(f"SELECT {calls}", [*chain.from_iterable(values)])
 
     # Job service
 
@@ -321,17 +186,17 @@ class PostgresJobQueue:
                 await self._request_withdrawals(
                     cursor, [ready.id for ready in jobs.ready(job.user_id)]
                 )
-            await self._notify(cursor, WORK, JOBS)
+            await notify(cursor, WORK, JOBS)
             return stored
 
         try:
-            stored = await self._change(decide)
+            stored = await self._queue.change(decide)
         except BaseException:
             jobs.servers.forget(job.id)
             if replaces is not None:
                 await self._release(replaces)
             raise
-        self._wake_workers()
+        self._queue.wake_workers()
         return stored
 
     async def _hold(self, job_id: str, user_id: str) -> None:
@@ -348,7 +213,7 @@ class PostgresJobQueue:
             await self._request_withdrawals(cursor, ready)
             return ready
 
-        await self._take_back(await self._change(decide))
+        await self._take_back(await self._queue.change(decide))
 
     async def _release(self, job_id: str) -> None:
         with suppress(StorageError):
@@ -361,7 +226,7 @@ class PostgresJobQueue:
             return
         await cursor.execute("UPDATE jobs SET withdraw = true WHERE id = ANY(%s)", ([*job_ids],))
         for worker in {self._unfinished.index[job_id].server or "" for job_id in job_ids}:
-            await self._notify(cursor, WORK, worker=worker)
+            await notify(cursor, WORK, worker=worker)
 
     async def _take_back(self, ready_ids: Sequence[str]) -> None:
         requests = [
@@ -370,7 +235,7 @@ class PostgresJobQueue:
             if job_id in self._mirror.withdrawing
         ]
         if requests:
-            self._wake_workers()
+            self._queue.wake_workers()
             await self._mirror.withdrawals.wait(requests)
 
     @uncancellable
@@ -387,16 +252,16 @@ class PostgresJobQueue:
                 await cursor.execute(
                     "UPDATE jobs SET cancel_requested = true WHERE id = %s", (job_id,)
                 )
-                await self._notify(cursor, WORK, worker=job.server or "")
-            await self._notify(cursor, JOBS)
+                await notify(cursor, WORK, worker=job.server or "")
+            await notify(cursor, JOBS)
             return job
 
-        job = await self._change(decide)
+        job = await self._queue.change(decide)
         if job is None:
             return False
         if not job.status.active:
             jobs.ended(job)
-        self._wake_workers()
+        self._queue.wake_workers()
         return True
 
     async def _end_without_worker(self, cursor: Cursor, job: Job) -> Job:
@@ -421,10 +286,10 @@ class PostgresJobQueue:
                 ([*order.ranks], [*order.ranks.values()]),
             )
             await self._request_withdrawals(cursor, order.displaced)
-            await self._notify(cursor, JOBS)
+            await notify(cursor, JOBS)
             return order
 
-        order = await self._change(decide)
+        order = await self._queue.change(decide)
         if order is None:
             return False
         await self._take_back(order.displaced)
@@ -437,8 +302,8 @@ class PostgresJobQueue:
             ready = self._unfinished.ready(None if user_id == EVERYONE else user_id)
             await self._apply_pause(cursor, ready if paused else [])
 
-        await self._change(decide)
-        self._wake_workers()
+        await self._queue.change(decide)
+        self._queue.wake_workers()
 
     @uncancellable
     async def set_group_paused(self, group_id: str, *, paused: bool) -> None:
@@ -447,13 +312,13 @@ class PostgresJobQueue:
             ready = [job for job in self._unfinished.ready() if job.group_id == group_id]
             await self._apply_pause(cursor, ready if paused else [])
 
-        await self._change(decide)
-        self._wake_workers()
+        await self._queue.change(decide)
+        self._queue.wake_workers()
 
     async def _apply_pause(self, cursor: Cursor, ready: Sequence[Job]) -> None:
         """Take paused jobs back from the servers' queues, and let others start."""
         await self._request_withdrawals(cursor, [job.id for job in ready])
-        await self._notify(cursor, WORK, JOBS)
+        await notify(cursor, WORK, JOBS)
 
     @uncancellable
     async def retry_fetch(self, job_id: str, user_id: str) -> bool:
@@ -465,11 +330,11 @@ class PostgresJobQueue:
             )
             if not cursor.rowcount:
                 return False
-            await self._notify(cursor, WORK, JOBS)
+            await notify(cursor, WORK, JOBS)
             return True
 
-        done = await self._change(decide)
-        self._wake_workers()
+        done = await self._queue.change(decide)
+        self._queue.wake_workers()
         return done
 
     async def can_run_elsewhere(self, job_id: str, user_id: str) -> bool:
@@ -496,8 +361,8 @@ class PostgresJobQueue:
         return self._unfinished.figures()
 
     def is_running(self) -> bool:
-        is_current = time.monotonic() - self._current_at < _STALE_S
-        return not self._closed and is_current and not any(task.done() for task in self._tasks)
+        parts = self._queue, self._reports, self._progress
+        return all(part.is_running() for part in parts)
 
     def on_end(self, listener: Callable[[Job], None]) -> None:
         self._unfinished.end_listeners.append(listener)
@@ -509,7 +374,7 @@ class PostgresJobQueue:
         stored = await self._store.get_with_items(job_id, user_id)
         if stored is None or not stored[0].status.active:
             return last_snapshot(*stored) if stored else None
-        await self._refresh()  # another process has just added it
+        await self._queue.refresh()  # another process has just added it
         return self._unfinished.updates.get(job_id)
 
     def follow(self, job_id: str, user_id: str) -> AsyncGenerator[Snapshot, None]:
@@ -519,14 +384,10 @@ class PostgresJobQueue:
 
     async def follow_queue(self, user_id: str) -> AsyncGenerator[QueueView, None]:
         views = self._unfinished.updates.follow_views(lambda: self._view(user_id))
-        self._viewers[user_id] += 1
-        try:
+        with self._progress.viewed_by(user_id):
             async with aclosing(views):
                 async for view in views:
                     yield view
-        finally:
-            self._viewers[user_id] -= 1
-            self._viewers += Counter()  # without zeros
 
     async def job_added(self, user_id: str) -> None:
         self._unfinished.finished_counts[user_id] += 1
@@ -572,19 +433,19 @@ class PostgresJobQueue:
                 "UPDATE workers SET offer = %s, nodes = %s WHERE name = %s",
                 (json.dumps(_without_nodes(offer)), nodes_id, worker),
             )
-            await self._notify(cursor, WORK, JOBS)
+            await notify(cursor, WORK, JOBS)
 
         await self._database.run(write)
         self._announced[worker] = offer
-        self._wake_workers()
+        self._queue.wake_workers()
 
     async def claim(self, worker: str, *, limit: int) -> list[tuple[Job, Handover]]:
-        self._work.setdefault(worker, asyncio.Event())
+        self._queue.work.setdefault(worker, asyncio.Event())
         is_new = worker not in self._leases
         lease = await self._lease(worker)
         mirror = self._mirror
         if not is_new:  # look, before others have to wait
-            await self._refresh()
+            await self._queue.refresh()
             limit = 0 if self._claims_held else limit
             if not mirror.resumable(worker) and not self._may_claim(worker, limit):
                 return []
@@ -612,10 +473,10 @@ class PostgresJobQueue:
                 return []
             return [(job, Handover.NEW) for job, _ in claims.jobs]
 
-        claimed = await self._change(decide)
+        claimed = await self._queue.change(decide)
         mirror.handed |= {job.id for job, _ in claimed}
         if any(handover is not Handover.NEW for _, handover in claimed):
-            self._wake_workers()  # this worker claims waiting jobs at once
+            self._queue.wake_workers()  # this worker claims waiting jobs at once
         return claimed
 
     def _choose(self, worker: str, limit: int) -> queue_rules.Claims:
@@ -651,14 +512,14 @@ class PostgresJobQueue:
 
         async def decide(cursor: Cursor) -> bool:
             old = jobs.index.get(job_id)
-            if old is None or not self._is_mine(worker, old) or old.cancel_requested:
+            if old is None or not self._reports.is_owner(worker, old) or old.cancel_requested:
                 return False
             return await self._return(cursor, old, reason)
 
-        waits = await self._change(decide)
+        waits = await self._queue.change(decide)
         if waits:
             logger.info("Job %s waits again: %s", job_id, reason)
-            self._wake_workers()
+            self._queue.wake_workers()
         return waits
 
     async def _return(self, cursor: Cursor, old: Job, reason: ReturnReason) -> bool:
@@ -676,19 +537,10 @@ class PostgresJobQueue:
         await cursor.execute(_RETURN, (job.server_deaths, avoids, job.id))
         if reason == "withdrawn":
             await self._save_clock(cursor, self._unfinished.index.clock.without(old))
-        self._unsaved.pop(job.id, None)
-        self._progress.forget(job.id)
+        self._reports.forget(job.id)
         await cursor.execute("DELETE FROM job_progress WHERE job_id = %s", (job.id,))
-        await self._notify(cursor, WORK, JOBS)
+        await notify(cursor, WORK, JOBS)
         return True
-
-    def _is_mine(self, worker: str, job: Job) -> bool:
-        lease = self._leases.get(worker)
-        return (
-            lease is not None
-            and job.server == worker
-            and self._mirror.tokens.get(job.id) == lease.token
-        )
 
     async def copies(self, worker: str) -> list[str]:
         return [*await self._store.copies(worker)]
@@ -700,7 +552,7 @@ class PostgresJobQueue:
             )
             if row := await cursor.fetchone():  # its row counts as changed
                 await cursor.execute("UPDATE jobs SET id = id WHERE id = %s", (row["job_id"],))
-                await self._notify(cursor, WORK)
+                await notify(cursor, WORK)
 
         await self._database.run(write)
 
@@ -719,7 +571,7 @@ class PostgresJobQueue:
     async def take_over(self) -> None:
         """Move the jobs of silent workers, and forget those that are gone."""
         if self._mirror.abandoned():
-            for job in await self._change(self._move_abandoned):
+            for job in await self._queue.change(self._move_abandoned):
                 self._unfinished.ended(job)
         if forgotten := self._mirror.forgotten():
             await self._database.execute(
@@ -729,7 +581,7 @@ class PostgresJobQueue:
             )
         await self._database.execute(
             "DELETE FROM removed_jobs WHERE removed_at < now() - make_interval(secs => %s)",
-            (_CLEAN_S,),
+            (CLEAN_S,),
         )
 
     async def _move_abandoned(self, cursor: Cursor) -> list[Job]:
@@ -739,7 +591,7 @@ class PostgresJobQueue:
             if job.cancel_requested:
                 await cursor.execute(_ADD_COPY, (job.prompt_id, job.id, job.server, True))
                 ended.append(await self._end_without_worker(cursor, job))
-                await self._notify(cursor, JOBS)
+                await notify(cursor, JOBS)
             elif await self._return(cursor, job, "unreachable"):
                 logger.warning("Job %s waits again: its worker is silent.", job.id)
         return ended
@@ -752,126 +604,16 @@ class PostgresJobQueue:
         return frozenset(job.id for job in ready if job.server == worker and job.id in asked)
 
     async def publish(self, worker: str, report: JobReport) -> None:
-        jobs = self._unfinished
-        job = jobs.index.get(report.job_id)
-        if job is None or not self._is_mine(worker, job):  # finished, or with another worker
-            return
-        if report.progress and queue_rules.begins(job, report.progress):
-            begun = queue_rules.begun_job(jobs, job, report.progress)
-            if begun.rank != job.rank:
-                self._new_ranks[job.id] = begun.rank
-            job = jobs.index[job.id] = begun
-            self._mirror.withdrawals.close(job.id, withdrawn=False)
-            self._mirror.withdrawing.discard(job.id)
-            self._unsaved[job.id] = job
-        if report.status is None:
-            jobs.put_report(job, report)
-            if snapshot := jobs.updates.get(job.id):
-                self._progress.put(job.prompt_id or "", snapshot)
-            return
-        stored_id = job.prompt_id
-        job = queue_rules.reported_job(
-            job, report, previous_server=jobs.previous_servers.pop(job.id, None)
-        )
-        if not job.status.active:
-            await self._finish(worker, job, report.files)
-            return
-        jobs.index[job.id] = job
-        jobs.put_report(job, fast_replace(report, phase=report.phase or job.status.phase))
-        self._unsaved[job.id] = job
-        if job.status is not JobStatus.SENT or job.prompt_id != stored_id:
-            try:
-                await self._save_reports()
-            except StorageError as error:  # the older row is enough to resume the job
-                logger.warning("Job %s: %s", job.id, error)
-
-    @uncancellable
-    async def _finish(self, worker: str, job: Job, files: Sequence[StoredFile]) -> None:
-        """Store the end of a job, however long the database does not answer.
-
-        If this process ends before, the next worker downloads the files again.
-        """
-        job = fast_replace(job, finished_at=self._unfinished.now())
-        self._progress.forget(job.id)
-
-        async def write(cursor: Cursor) -> tuple[Changes, bool]:
-            await lock_items(cursor, job.user_id)
-            if is_ours := await self._save_report(cursor, worker, job):
-                await insert_newest(cursor, job, files)
-                await cursor.execute("DELETE FROM job_progress WHERE job_id = %s", (job.id,))
-            return await self._mirror.read(cursor), is_ours
-
-        while True:
-            try:
-                async with self._lock:
-                    changes, is_ours = await self._database.run(write)
-                    self._unsaved.pop(job.id, None)
-                    self._mirror.apply(changes)
-                if is_ours:
-                    self._unfinished.ended(job)
-            except StorageError as error:
-                logger.warning("The end of job %s cannot be stored yet: %s", job.id, error)
-                await asyncio.sleep(_RETRY_S)
-            else:
-                return
-
-    async def _save_report(self, cursor: Cursor, worker: str, job: Job) -> bool:
-        """Write what the worker reports of a job; False if another worker has it by now."""
-        fields = dict(
-            zip(jobs_table.CHANGING_COLUMNS, jobs_table.changing_values(job), strict=True)
-        )
-        await cursor.execute(
-            _REPORT,
-            (
-                *(fields[name] for name in ("status", "prompt_id", "started_at")),
-                self._new_ranks.get(job.id),
-                fields["outputs"],
-                bool(job.outputs and job.outputs.texts),
-                *(fields[name] for name in ("error", "finished_at", "server", "started_at")),
-                job.id,
-                worker,
-                self._leases[worker].token,
-            ),
-        )
-        return cursor.rowcount > 0
-
-    async def _keep_saving(self) -> None:
-        while not self._closed:
-            await asyncio.sleep(PROGRESS_S)  # a job that ends sooner costs two writes less
-            with suppress(StorageError):  # the older row is enough to resume the job
-                await self._save_reports()
-                await self._progress.save(self._database)
-
-    async def _save_reports(self) -> None:
-        """Store that servers have or run jobs."""
-        async with self._lock:
-            saving = dict(self._unsaved)
-            if not saving:
-                return
-
-            async def write(cursor: Cursor) -> None:
-                for job in saving.values():
-                    if job.server in self._leases:
-                        await self._save_report(cursor, job.server, job)
-
-            await self._database.run(write, single=len(saving) == 1)
-            for job_id, job in saving.items():
-                self._new_ranks.pop(job_id, None)
-                if self._unsaved.get(job_id) is job:
-                    del self._unsaved[job_id]
+        await self._reports.publish(worker, report)
 
     async def wait_for_work(self, worker: str, *, timeout_s: float) -> None:
-        work = self._work.setdefault(worker, asyncio.Event())
+        work = self._queue.work.setdefault(worker, asyncio.Event())
         if left := self._left.get(worker):
-            timeout_s = min(timeout_s, max(left.next_s(time.monotonic()), _REFRESH_S))
+            timeout_s = min(timeout_s, max(left.next_s(time.monotonic()), REFRESH_S))
         with suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
                 await work.wait()
         work.clear()
-
-    def _wake_workers(self) -> None:
-        for work in self._work.values():
-            work.set()
 
 
 def _without_nodes(offer: ServerOffer) -> dict[str, object]:
