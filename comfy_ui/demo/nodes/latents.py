@@ -118,6 +118,7 @@ def inpaint(
     "WanImageToVideo",
     "HunyuanVideo15ImageToVideo",
     "WanFirstLastFrameToVideo",
+    "WanFunInpaintToVideo",
     "HunyuanImageToVideo",
 )
 def image_to_video(
