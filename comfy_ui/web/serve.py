@@ -93,7 +93,7 @@ def launch(settings: Settings, *, block: bool = True) -> Any:
         here = "127.0.0.1" if settings.host in {"0.0.0.0", "::"} else settings.host  # noqa: S104
         share = ShareLink(gradio_tunnel(here, port), probe(word), say=_say)
     services = Services.create(settings, choose(settings), documents, changed)
-    list_presets()  # takes a second the first time; read again in life(), where time is short
+    list_presets()  # takes a second the first time; read again in life()
     services.connection.start_engine()
     page = Page(PageContext.create(services, access, share), hub_login=provider is not None)
     blocks = page.build()
@@ -132,7 +132,6 @@ def launch(settings: Settings, *, block: bool = True) -> Any:
             root_path=settings.root_path,
         )
         # An error here would end in a traceback of the server's; it is raised below instead.
-        # Gradio gives up on a server that does not start within five seconds: be quick.
         try:
             await services.connection.open()
         except ComfyHeadlessError as error:

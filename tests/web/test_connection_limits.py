@@ -1,9 +1,12 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -228,6 +231,32 @@ async def test_limit_connections_changes_the_server_of_gradio_only_inside() -> N
         assert made._connections is connections
         assert config.backlog < 2048
     assert http_server.Server is original
+
+
+# uvicorn ends its thread by SystemExit.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+@pytest.mark.parametrize("fails", [False, True])
+def test_limit_connections_waits_for_a_slow_start_as_long_as_the_server_runs(
+    fails: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from gradio import http_server
+
+    async def slow_app(_scope: Any, _receive: Any, send: Any) -> None:
+        await asyncio.sleep(0.1)
+        await send({"type": f"lifespan.startup.{'failed' if fails else 'complete'}"})
+
+    hours = itertools.count(0, 3600)
+    clock = SimpleNamespace(time=lambda: next(hours), sleep=time.sleep)
+    monkeypatch.setattr(http_server, "time", clock)  # Gradio's five seconds have passed
+    with limit_connections(ConnectionLimits(total=1)):
+        server = http_server.Server(uvicorn.Config(slow_app, port=0, log_config=None))
+    if fails:
+        with pytest.raises(http_server.ServerFailedToStartError):
+            server.run_in_thread()
+    else:
+        server.run_in_thread()
+        assert server.started
+        server.close()
 
 
 def test_limit_connections_leaves_files_for_the_rest_of_the_app(

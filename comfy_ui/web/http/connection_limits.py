@@ -2,13 +2,14 @@
 
 uvicorn has neither, so a client that opens connections and sends nothing uses up the process's
 file descriptors. :func:`limit_connections` makes the server that Gradio starts use
-:class:`LimitedProtocol`.
+:class:`LimitedProtocol`, and lets it take its time to start.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -29,6 +30,7 @@ _MAX_FILES: Final = 10_240  # macOS refuses more
 _OTHER_FILES: Final = 256  # for the database, downloads, ComfyUI and libraries
 _SHUTDOWN_S: Final = 3  # then requests that are still open are cancelled
 _BACKLOG: Final = 128  # asyncio accepts as many at once, before any limit applies
+_STARTED_POLL_S: Final = 0.01
 _HTTP: Any = AutoHTTPProtocol  # httptools, which is much faster than h11, where it is installed
 
 
@@ -235,6 +237,16 @@ def limit_connections(limits: ConnectionLimits | None = None) -> Iterator[Connec
             config.proxy_headers = False  # see proxy_headers.py
             config.timeout_graceful_shutdown = _SHUTDOWN_S
             super().__init__(config, *args, **options)
+
+        def run_in_thread(self) -> None:
+            # Gradio waits for five seconds, and then says that the port is in use. On a busy
+            # machine, opening the database takes longer.
+            self.thread = threading.Thread(target=self.run, daemon=True)
+            self.thread.start()
+            while not self.started:
+                self.thread.join(_STARTED_POLL_S)
+                if not self.thread.is_alive():
+                    raise http_server.ServerFailedToStartError("The server failed to start.")
 
     original = http_server.Server
     http_server.Server = LimitedServer
