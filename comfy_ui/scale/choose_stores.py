@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, closing
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from ..errors import StorageError
 from ..features import require_feature
@@ -16,6 +16,9 @@ from ..private_files import Documents, FileDocuments, make_folder
 from ..settings import Settings
 from ..storage.database import DATABASE_FILE, lock_folder
 from ..storage.file_stores.choose_file_store import choose_file_store
+
+if TYPE_CHECKING:
+    from .postgres_limit_counters import PostgresLimitCounters
 
 _CONNECTIONS: Final = 4  # of an app that is one of many
 
@@ -59,6 +62,20 @@ def open_documents(settings: Settings) -> Documents:
     documents.open()
     documents.adopt(settings.data_dir)
     return documents
+
+
+def choose_limit_counters(settings: Settings) -> PostgresLimitCounters | None:
+    """Return the counters of rate limits that several apps share; None for an app on its own.
+
+    Raises:
+        MissingFeatureError: the extra [scale] is not installed.
+    """
+    if settings.database is None or settings.workers == "app":
+        return None
+    require_feature("scale")
+    from .postgres_limit_counters import PostgresLimitCounters
+
+    return PostgresLimitCounters(settings.database.get_secret_value())
 
 
 def _open_sqlite_stores(settings: Settings, folder: Path) -> AbstractAsyncContextManager[Stores]:

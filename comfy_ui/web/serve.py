@@ -21,7 +21,7 @@ from ..admin_settings.changed_settings import ChangedSettings
 from ..errors import ComfyHeadlessError, ValidationError
 from ..library.upload_decoding import decode_picture
 from ..resources import assets_dir
-from ..scale.choose_stores import open_documents
+from ..scale.choose_stores import choose_limit_counters, open_documents
 from ..settings import Settings
 from ..worker_processes import WORKERS
 from ..workflow.presets.preset_store import list_presets
@@ -30,6 +30,8 @@ from .admin.setting_effects import SettingEffects
 from .auth import oauth
 from .auth.access import Access, AccessMode, IdentityMiddleware, load_secret, mode_of
 from .auth.api_keys import ApiKeys
+from .auth.key_limits import KeyRequests
+from .auth.limit_counters import LimitCounters, LocalCounters, SharedCounters
 from .auth.logins import checker, hub_admins, logins_of
 from .auth.oauth import provider_of
 from .auth.remembered_logins import RememberedLogins
@@ -73,11 +75,18 @@ def launch(settings: Settings, *, block: bool = True) -> Any:
         raise ValidationError(problem, hint="Choose another COMFY_UI_ROOT_PATH.")
     port = _port(settings, mode)
     documents = open_documents(settings)
-    accounts = logins_of(settings, mode, documents, say=_say)
+    shared_counters = choose_limit_counters(settings)
+
+    def counters() -> LimitCounters:
+        # Each kind of limit has its own, so that callers of one do not push out those of another.
+        return SharedCounters(shared_counters) if shared_counters else LocalCounters()
+
+    accounts = logins_of(settings, mode, documents, say=_say, counters=counters())
     # Configured accounts win, so that there is only one kind of login.
     provider = provider_of(os.environ) if mode is AccessMode.SPACE and not accounts else None
     owners = hub_admins(settings, os.environ) if provider else ()
-    keys = ApiKeys(documents)
+    keys = ApiKeys(documents, counters=counters())
+    key_requests = KeyRequests(counters())
     changed = ChangedSettings(settings, documents)
     access = Access(
         mode,
@@ -87,6 +96,7 @@ def launch(settings: Settings, *, block: bool = True) -> Any:
         remembered=RememberedLogins(accounts, documents),
         users_spend=settings.paid_runs == "users",
         hub_admins=owners,
+        counters=counters(),
     )
     share, word = None, secrets.token_urlsafe(16)
     if settings.share and mode is AccessMode.SHARED:
@@ -115,6 +125,7 @@ def launch(settings: Settings, *, block: bool = True) -> Any:
         open_paths=[ALIVE_PATH, INVITATION_PATH, *STATUS_PATHS],
         ready=services.connection.wait_ready,
         slots=slots,
+        key_requests=key_requests,
     )
     failed: list[ComfyHeadlessError] = []
     ended = threading.Event()
@@ -133,6 +144,8 @@ def launch(settings: Settings, *, block: bool = True) -> Any:
         )
         # An error here would end in a traceback of the server's; it is raised below instead.
         try:
+            if shared_counters:
+                await shared_counters.open()
             await services.connection.open()
         except ComfyHeadlessError as error:
             failed.append(error)
@@ -140,6 +153,7 @@ def launch(settings: Settings, *, block: bool = True) -> Any:
         work = [
             asyncio.create_task(process_memory.forget_ended(blocks), name="ended sessions"),
             asyncio.create_task(keys.keep_uses(), name="uses of API keys"),
+            asyncio.create_task(key_requests.keep_leases(), name="requests of API keys"),
             asyncio.create_task(services.idle_stop.run(), name="stop of an idle ComfyUI"),
             asyncio.create_task(
                 changed.keep_current(SettingEffects(services, access).apply),
@@ -150,6 +164,9 @@ def launch(settings: Settings, *, block: bool = True) -> Any:
                 name="servers of other processes",
             ),
         ]
+        if shared_counters:
+            trimmed = shared_counters.keep_trimmed()
+            work.append(asyncio.create_task(trimmed, name="old counters of rate limits"))
         if share:
             work.append(asyncio.create_task(share.run(), name="public link"))
         try:
@@ -160,6 +177,8 @@ def launch(settings: Settings, *, block: bool = True) -> Any:
                 task.cancel()
             await asyncio.gather(*work, return_exceptions=True)
             await services.aclose()
+            if shared_counters:
+                await shared_counters.close()
             services.connection.stop_engine()
             ended.set()
 

@@ -47,7 +47,8 @@ class AccessChecks:
 @contextmanager
 def record_access_checks(patch: Any) -> Iterator[AccessChecks]:
     """Record the checks of all ``Access`` objects."""
-    checks, require, allows = AccessChecks(), Access.require, Access.allows
+    checks = AccessChecks()
+    require, admit, allows = Access.require, Access.admit, Access.allows
 
     def recording_allows(self: Access, action: Any, request: Any = None) -> bool:
         if request is not None:
@@ -63,8 +64,18 @@ def record_access_checks(patch: Any) -> Iterator[AccessChecks]:
         checks.recorded.append((action, False))
         return user_id
 
+    async def recording_admit(self: Access, action: Any, request: Any) -> str:
+        try:
+            user_id = await admit(self, action, request)
+        except Exception:
+            checks.recorded.append((action, True))
+            raise
+        checks.recorded.append((action, False))
+        return user_id
+
     with patch.context() as patched:
         patched.setattr(Access, "require", recording_require)
+        patched.setattr(Access, "admit", recording_admit)
         patched.setattr(Access, "allows", recording_allows)
         yield checks
 

@@ -6,7 +6,6 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ import pytest
 from comfy_ui.private_files import FileDocuments
 from comfy_ui.web.auth import logins
 from comfy_ui.web.auth.accounts import Accounts, Role
+from comfy_ui.web.auth.limit_counters import LocalCounters
 from comfy_ui.web.auth.remembered_logins import LOGIN_COOKIE
 from tests.security.support import GRADIO, PASSWORDS, PageClient, served
 
@@ -30,7 +30,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def page(folder: Path) -> Iterator[Any]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(logins, "Accounts", partial(Accounts, now=lambda: 0.0))  # delays do not end
+        delays = LocalCounters(lambda: 0.0)  # do not end
+        patch.setattr(
+            logins, "Accounts", lambda documents, **_: Accounts(documents, counters=delays)
+        )
         with served(folder, patch) as page:
             yield page
 

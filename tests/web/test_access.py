@@ -27,6 +27,7 @@ from comfy_ui.web.auth.access import (
     mode_of,
 )
 from comfy_ui.web.auth.accounts import Accounts, Role
+from comfy_ui.web.auth.limit_counters import LocalCounters
 
 ADMIN_ACTIONS = ("free_memory", "import_folder", "reconnect", "see_server", "set_up_engine")
 
@@ -92,18 +93,21 @@ def test_mode_of_public_host_share_or_space_is_not_local(
 
 
 @pytest.mark.parametrize("action", ADMIN_ACTIONS)
-def test_access_admin_action_by_user_is_refused(action: Any) -> None:
+async def test_access_admin_action_by_user_is_refused(action: Any) -> None:
     assert Access(AccessMode.LOCAL, b"s").allows(action)
     for mode in (AccessMode.SHARED, AccessMode.SPACE):
         access = Access(mode, b"s")
         assert not access.allows(action)
         with pytest.raises(ValidationError, match="Only admins"):
             access.require(action, request())
+        with pytest.raises(ValidationError, match="Only admins"):
+            await access.admit(action, request())
 
 
-def test_access_local_mode_gives_all_browsers_one_user_id() -> None:
+async def test_access_local_mode_gives_all_browsers_one_user_id() -> None:
     access = Access(AccessMode.LOCAL, b"s")
-    assert access.require("run", request()) == access.require("run", request(f"{COOKIE}=x.y"))
+    other = await access.admit("run", request(f"{COOKIE}=x.y"))
+    assert await access.admit("run", request()) == other
 
 
 def test_access_forged_cookie_identifies_no_browser() -> None:
@@ -253,32 +257,34 @@ def test_load_secret_in_an_unusable_folder_raises_storage_error(tmp_path: Path) 
         load_secret(FileDocuments(tmp_path / "file" / "below"))
 
 
-def uploads_of_new_users(access: Access, hosts: Iterable[str]) -> int:
+async def uploads_of_new_users(access: Access, hosts: Iterable[str]) -> int:
     """Return how many uploads succeed, each from a browser with a new cookie."""
     count = 0
     for host in hosts:
         with suppress(ValidationError):
-            access.require("upload", request(f"{COOKIE}={access.new_cookie()}", host=host))
+            await access.admit("upload", request(f"{COOKIE}={access.new_cookie()}", host=host))
             count += 1
     return count
 
 
-def test_access_rate_limit_of_an_address_holds_for_all_its_browsers() -> None:
+async def test_access_rate_limit_of_an_address_holds_for_all_its_browsers() -> None:
     limit = 10 * PACES["upload"].burst
 
     def shared() -> Access:
-        return Access(AccessMode.SHARED, b"secret", now=lambda: 0.0)
+        return Access(AccessMode.SHARED, b"secret", counters=LocalCounters(lambda: 0.0))
 
-    assert uploads_of_new_users(shared(), ["192.0.2.1"] * 2 * limit) == limit
+    assert await uploads_of_new_users(shared(), ["192.0.2.1"] * 2 * limit) == limit
     network = (f"2001:db8::{number:x}" for number in range(2 * limit))
-    assert uploads_of_new_users(shared(), network) == limit
+    assert await uploads_of_new_users(shared(), network) == limit
     for host in ("127.0.0.1", "::1"):
-        assert uploads_of_new_users(shared(), [host] * 2 * limit) == 2 * limit, (
+        assert await uploads_of_new_users(shared(), [host] * 2 * limit) == 2 * limit, (
             "tunnels and proxies"
         )
 
 
-def test_access_rate_limit_of_an_address_spares_logins(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_access_rate_limit_of_an_address_spares_logins(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setitem(accounts_module._COST, "n", 16)
     accounts = Accounts()
     names = [f"user{number}" for number in range(250)]
@@ -287,4 +293,4 @@ def test_access_rate_limit_of_an_address_spares_logins(monkeypatch: pytest.Monke
     app = App(auth=True, tokens={name: name for name in names})
     access = Access(AccessMode.SHARED, b"s", accounts)
     for name in names:
-        access.require("upload", request(f"access-token-c={name}", app=app, host="192.0.2.1"))
+        await access.admit("upload", request(f"access-token-c={name}", app=app, host="192.0.2.1"))

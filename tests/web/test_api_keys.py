@@ -16,6 +16,7 @@ from comfy_ui.web.auth.access import Access, AccessMode, login_missing
 from comfy_ui.web.auth.accounts import ADMIN_LOGIN, GUEST, Accounts, Role, TooManyTriesError
 from comfy_ui.web.auth.api_keys import KEYS_FILE, USES_FILE, ApiKeys, InvalidKeyError
 from comfy_ui.web.auth.key_limits import KeyLimits
+from comfy_ui.web.auth.limit_counters import LocalCounters
 from comfy_ui.web.auth.login_limits import Caller
 
 HERE = Caller("192.0.2.7")
@@ -34,42 +35,46 @@ def accounts() -> Accounts:
     return accounts
 
 
-def test_api_keys_create_stores_no_text_and_another_instance_verifies_it(tmp_path: Path) -> None:
+async def test_api_keys_create_stores_no_text_and_another_instance_verifies_it(
+    tmp_path: Path,
+) -> None:
     key, text = ApiKeys(FileDocuments(tmp_path)).create("anna", " Open WebUI ", Role.USER)
     file = tmp_path / KEYS_FILE
     assert text not in file.read_text()
     assert text.rpartition("_")[2] not in file.read_text()
     assert file.stat().st_mode & 0o077 == 0
-    assert ApiKeys(FileDocuments(tmp_path)).verify(text, HERE) == key
+    assert await ApiKeys(FileDocuments(tmp_path)).verify(text, HERE) == key
     assert (key.name, key.owner, key.role) == ("Open WebUI", "anna", "user")
 
 
-def test_api_keys_revoked_in_another_process_end_at_once(tmp_path: Path) -> None:
+async def test_api_keys_revoked_in_another_process_end_at_once(tmp_path: Path) -> None:
     keys = ApiKeys(FileDocuments(tmp_path))
     key, text = keys.create("anna", "a", Role.USER)
     assert not ApiKeys(FileDocuments(tmp_path)).revoke(key.id, owner="vera")
-    assert keys.verify(text, HERE) == key
+    assert await keys.verify(text, HERE) == key
     assert ApiKeys(FileDocuments(tmp_path)).revoke(key.id, owner="anna")
     assert not keys.exists(key)
     with pytest.raises(InvalidKeyError):
-        keys.verify(text, HERE)
+        await keys.verify(text, HERE)
 
 
-def test_api_keys_verify_leaves_other_tokens_alone(tmp_path: Path) -> None:
+async def test_api_keys_verify_leaves_other_tokens_alone(tmp_path: Path) -> None:
     keys = ApiKeys(FileDocuments(tmp_path))
-    assert [keys.verify(text, HERE) for text in ("", "sk-none", "hf_abc")] == [None] * 3
+    assert [await keys.verify(text, HERE) for text in ("", "sk-none", "hf_abc")] == [None] * 3
 
 
-def test_api_keys_verify_wrong_keys_are_delayed_and_a_right_one_is_not(tmp_path: Path) -> None:
-    keys = ApiKeys(FileDocuments(tmp_path), now=lambda: 0.0)
+async def test_api_keys_verify_wrong_keys_are_delayed_and_a_right_one_is_not(
+    tmp_path: Path,
+) -> None:
+    keys = ApiKeys(FileDocuments(tmp_path), counters=LocalCounters(lambda: 0.0))
     key, text = keys.create("anna", "a", Role.USER)
     wrong = f"{text[:-40]}{'0' * 40}"
     errors = []
     for _ in range(8):
         with pytest.raises(ValidationError) as caught:
-            keys.verify(wrong, HERE)
+            await keys.verify(wrong, HERE)
         errors.append(type(caught.value))
-        assert keys.verify(text, HERE) == key
+        assert await keys.verify(text, HERE) == key
     assert errors == [InvalidKeyError] * 5 + [TooManyTriesError] * 3
 
 
@@ -91,12 +96,12 @@ def test_api_keys_create_is_limited_for_each_owner(
     assert len(keys.listed("anna")) == 2
 
 
-def test_api_keys_damaged_file_accepts_no_key(tmp_path: Path) -> None:
+async def test_api_keys_damaged_file_accepts_no_key(tmp_path: Path) -> None:
     keys = ApiKeys(FileDocuments(tmp_path))
     _, text = keys.create("anna", "a", Role.USER)
     (tmp_path / KEYS_FILE).write_text("[{")
     with pytest.raises(StorageError, match="cannot be read"):
-        keys.verify(text, HERE)
+        await keys.verify(text, HERE)
 
 
 def test_api_keys_uses_are_counted_bounded_and_survive_a_restart(tmp_path: Path) -> None:
@@ -203,36 +208,38 @@ def test_redact_removes_api_keys_from_any_text(tmp_path: Path) -> None:
     assert redact(f"refused ({text})") == f"refused (cui_{key.id}_[redacted])"
 
 
-def test_api_keys_set_limits_changes_a_key_of_its_owner_and_keeps_logins(tmp_path: Path) -> None:
+async def test_api_keys_set_limits_changes_a_key_of_its_owner_and_keeps_logins(
+    tmp_path: Path,
+) -> None:
     keys = ApiKeys(FileDocuments(tmp_path))
     key, text = keys.create("anna", "a", Role.USER, KeyLimits(jobs=2))
-    assert ApiKeys(FileDocuments(tmp_path)).verify(text, HERE) == key
+    assert await ApiKeys(FileDocuments(tmp_path)).verify(text, HERE) == key
     assert not keys.set_limits(key.id, KeyLimits(), owner="vera")
     assert ApiKeys(FileDocuments(tmp_path)).set_limits(
         key.id, KeyLimits(per_minute=9), owner="anna"
     )
     assert keys.exists(key), "responses in progress go on"
-    changed = keys.verify(text, HERE)
+    changed = await keys.verify(text, HERE)
     assert changed is not None
     assert changed.limits == KeyLimits(per_minute=9)
 
 
-def test_api_keys_of_a_file_without_limits_have_none(tmp_path: Path) -> None:
+async def test_api_keys_of_a_file_without_limits_have_none(tmp_path: Path) -> None:
     key, text = ApiKeys(FileDocuments(tmp_path)).create("anna", "a", Role.USER)
     file = tmp_path / KEYS_FILE
     stored = json.loads(file.read_text())
     del stored[0]["limits"]
     file.write_text(json.dumps(stored))
-    assert ApiKeys(FileDocuments(tmp_path)).verify(text, HERE) == key
+    assert await ApiKeys(FileDocuments(tmp_path)).verify(text, HERE) == key
 
 
-def test_api_keys_of_a_file_without_the_right_to_spend_have_none(tmp_path: Path) -> None:
+async def test_api_keys_of_a_file_without_the_right_to_spend_have_none(tmp_path: Path) -> None:
     key, text = ApiKeys(FileDocuments(tmp_path)).create("anna", "a", Role.ADMIN)
     file = tmp_path / KEYS_FILE
     stored = json.loads(file.read_text())
     del stored[0]["may_spend"]
     file.write_text(json.dumps(stored))
-    assert ApiKeys(FileDocuments(tmp_path)).verify(text, HERE) == key
+    assert await ApiKeys(FileDocuments(tmp_path)).verify(text, HERE) == key
     assert not key.may_spend
 
 

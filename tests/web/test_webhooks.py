@@ -243,13 +243,13 @@ def _request(cookie: str = "") -> Request:
     )
 
 
-def test_webhook_target_needs_a_caller_who_can_be_told_apart() -> None:
+async def test_webhook_target_needs_a_caller_who_can_be_told_apart() -> None:
     access = Access(AccessMode.SHARED, b"0" * 32)
     with pytest.raises(ValidationError, match="login or an API key"):
-        webhook_target(access, _request(), HOOK.url)
-    target = webhook_target(access, _request(f"{COOKIE}={access.new_cookie()}"), HOOK.url)
+        await webhook_target(access, _request(), HOOK.url)
+    target = await webhook_target(access, _request(f"{COOKIE}={access.new_cookie()}"), HOOK.url)
     assert target == HOOK
-    assert webhook_target(access, _request(), "") is None
+    assert await webhook_target(access, _request(), "") is None
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "hook.example", "[::ffff:127.0.0.1]"])

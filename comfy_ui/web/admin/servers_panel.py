@@ -78,13 +78,13 @@ class ServersPanel:
 
     async def _test(self, request: Request) -> Response:
         """Ask the server as it was entered; nothing is stored."""
-        self._access.require("reconnect", request)
+        await self._access.admit("reconnect", request)
         server = await self._entered(request)
         look = await self._services.connection.test(server)
         return JSONResponse({"text": _answer(look)}, headers=PRIVATE)
 
     async def _save(self, request: Request) -> Response:
-        self._access.require("reconnect", request)
+        await self._access.admit("reconnect", request)
         server = await self._entered(request)
         if server.address in self._fixed_addresses():
             raise ValidationError("This address is in the list already.")
@@ -92,7 +92,7 @@ class ServersPanel:
         return await self._used()
 
     async def _remove(self, request: Request) -> Response:
-        self._access.require("reconnect", request)
+        await self._access.admit("reconnect", request)
         server_id = asked(_ServerId, await body(request)).id
         await asyncio.to_thread(self._saved.remove, server_id)
         return await self._used()

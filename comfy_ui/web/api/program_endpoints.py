@@ -138,7 +138,7 @@ class ProgramEndpoints:
                 NAME, "strength": 0.8}], "references" one such as [{"image": NAME}]. "webhook" is a
                 URL that is called when the job ends.
         """
-        user_id = self._access.require("run", request)
+        user_id = await self._access.admit("run", request)
         await self._services.connection.wait_ready()
         chosen = self.preset(preset)
         job_values, webhook = _without_webhook(values)
@@ -177,7 +177,7 @@ class ProgramEndpoints:
             ValidationError, StorageError: as :meth:`.JobService.submit`, or a value names a file
                 that the user did not upload, or the user may not use that webhook.
         """
-        target = webhook_target(self._access, request, webhook)
+        target = await webhook_target(self._access, request, webhook)
         files = self._uploads.check(preset, values, user_id)
         trusted = self._access.allows("open_workflow", request)
         service = self._services.jobs
@@ -222,7 +222,7 @@ class ProgramEndpoints:
             values: Other parameters of the preset, as for "generate", for instance {"frames": 49}.
             file: The "id" of the file to continue, if the job has several videos.
         """
-        user_id = self._access.require("run", request)
+        user_id = await self._access.admit("run", request)
         await self._services.connection.wait_ready()
         item = await self._video(job_id, file, user_id)
         preset, settings = await extension(item, self._services.catalog, self._uploads)
@@ -262,7 +262,7 @@ class ProgramEndpoints:
             end_s: Where it ends.
             file: The "id" of the file to trim, if the job has several videos.
         """
-        user_id = self._access.require("run", request)
+        user_id = await self._access.admit("run", request)
         item = await self._video(job_id, file, user_id)
         cut = self._services.library.cut(item.id, user_id, float(start_s), float(end_s))
         async with aclosing(cut) as steps:
@@ -301,9 +301,9 @@ class ProgramEndpoints:
             values: New values for its controls, by id. "webhook" is a URL that is called when the
                 job ends.
         """
-        user_id = self._access.require("run", request)
+        user_id = await self._access.admit("run", request)
         own_values, webhook = _without_webhook(values)
-        target = webhook_target(self._access, request, webhook)
+        target = await webhook_target(self._access, request, webhook)
         await self._services.connection.wait_ready()
         if not isinstance(workflow, dict):
             raise ValidationError("The workflow must be a JSON object.")
@@ -364,7 +364,7 @@ class ProgramEndpoints:
             style: How to write it: balanced, detailed, …
             preset: Id of the preset that the prompt is for, so that it suits the model.
         """
-        self._access.require("enhance", request)
+        await self._access.admit("enhance", request)
         chosen = self.preset(preset) if preset else None
         folder = self._services.settings.data_dir / "styles"
         library = (await asyncio.to_thread(load_styles, folder)).styles

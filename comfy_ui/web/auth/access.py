@@ -29,11 +29,12 @@ from ...settings import Settings
 from ...storage.records import LOCAL_USER_ID, JobKey
 from .accounts import ADMIN_LOGIN, GUEST, Accounts, Role, TooManyTriesError
 from .api_keys import ApiKey, ApiKeys
+from .limit_counters import LimitCounters, LocalCounters, counter_key
 from .login_devices import CURRENT, LoginRequest
 from .login_limits import network_of
 from .login_sessions import LoginSessions
 from .oauth import said_by
-from .rate_limit import RateLimit, RateLimiter
+from .rate_limit import RateLimit
 from .remembered_logins import LOGIN_COOKIE, REMEMBERED_S, RememberedLogins
 
 __all__ = [
@@ -42,33 +43,39 @@ __all__ = [
     "Access",
     "AccessMode",
     "Action",
+    "FreeAction",
     "IdentityMiddleware",
+    "LimitedAction",
     "load_secret",
     "login_missing",
     "mode_of",
 ]
 
-Action = Literal[
+FreeAction = Literal[
     "see",  # the page, its presets and whether they are ready
     "see_own",  # the user's own jobs and results
-    "run",  # presets, including those the admin added
     "cancel",  # the user's own jobs
-    "upload",  # a file for an input of a job
-    "enhance",  # have a prompt written by a model or the rules
     "open_workflow",  # run any graph (code on the GPU's machine) and keep it as a preset
     "get_models",  # download, move and delete the model files of this machine
     "see_server",  # the server's address, devices and errors
     "free_memory",
     "pause_all",  # the queues of all users
-    "reconnect",  # to another server
     "set_up_engine",  # install programs on this machine, start and stop them
     "import_folder",  # from a folder of this machine into the user's library
-    "manage_keys",  # create and revoke the user's own API keys
     "spend",  # run partner nodes, which cost credits of a Comfy account
-    "use_webhooks",  # have the ends of the user's own jobs told to an address
     "manage_users",  # invite and remove users, and change their roles
     "change_settings",  # of the running app
 ]
+LimitedAction = Literal[
+    "run",  # presets, including those the admin added
+    "upload",  # a file for an input of a job
+    "enhance",  # have a prompt written by a model or the rules
+    "reconnect",  # to another server
+    "manage_keys",  # create and revoke the user's own API keys
+    "use_webhooks",  # have the ends of the user's own jobs told to an address
+]
+"""Actions with a rate limit."""
+Action = FreeAction | LimitedAction
 
 COOKIE: Final = "comfy_ui_browser"
 _SECRET_FILE: Final = "secret.key"  # noqa: S105 -- the name of a document
@@ -143,7 +150,7 @@ TABLE: Final[Mapping[Action, Mapping[AccessMode, Role | None]]] = {
 }
 """The lowest role that may do it; None: not permitted."""
 
-PACES: Final[Mapping[Action, RateLimit]] = {
+PACES: Final[Mapping[LimitedAction, RateLimit]] = {
     "run": RateLimit(burst=30, per_minute=30),
     "upload": RateLimit(burst=20, per_minute=20),
     "enhance": RateLimit(burst=10, per_minute=15),
@@ -211,7 +218,7 @@ class Access:
         users_spend: whether users may spend, and not only admins.
         hub_admins: Hugging Face names that are admins here (see :mod:`.oauth`).
         paces: rate limits for users.
-        now: a monotonic clock, in seconds.
+        counters: where their use is counted; by default in this process.
     """
 
     def __init__(
@@ -224,8 +231,8 @@ class Access:
         remembered: RememberedLogins | None = None,
         users_spend: bool = False,
         hub_admins: Collection[str] = (),
-        paces: Mapping[Action, RateLimit] = PACES,
-        now: Callable[[], float] = time.monotonic,
+        paces: Mapping[LimitedAction, RateLimit] = PACES,
+        counters: LimitCounters | None = None,
     ) -> None:
         self.mode = mode
         self.accounts = accounts if accounts is not None else Accounts()
@@ -238,10 +245,8 @@ class Access:
             secret, salt="comfy-ui file", signer_kwargs={"digest_method": _DIGEST}
         )
         self._hub_owners = frozenset(name.lower() for name in hub_admins)
-        limits = {str(action): pace for action, pace in paces.items()}
-        limits |= {f"{action} from one address": pace.times(10) for action, pace in paces.items()}
-        self._paces = RateLimiter(limits)
-        self._now = now
+        self._paces = paces
+        self._counters = counters or LocalCounters()
         self._identities: dict[str, str] = {}  # by cookie: each request needs it several times
 
     def role(self, request: Any) -> Role:
@@ -400,12 +405,29 @@ class Access:
             return caller, 0
         return caller, _MAX_EVENTS_OF_ADDRESS if caller.startswith("address:") else _MAX_EVENTS
 
-    def require(self, action: Action, request: Any) -> str:
+    def require(self, action: FreeAction, request: Any) -> str:
         """Return the ``user_id`` of a request if it is permitted now.
 
         Raises:
-            ValidationError: it is not permitted, or the rate limit is reached.
+            ValidationError: it is not permitted.
         """
+        self._require_role(action, request)
+        return self.user_id(request)
+
+    async def admit(self, action: LimitedAction, request: Any) -> str:
+        """Return the ``user_id`` of a request if it is permitted now and within the rate limit.
+
+        Raises:
+            ValidationError: it is not permitted.
+            TooManyTriesError: the rate limit is reached.
+        """
+        role = self._require_role(action, request)
+        free = role is Role.ADMIN and (action != "reconnect" or self.mode is AccessMode.LOCAL)
+        if not free and (wait_s := await self._wait_s(action, request)):
+            raise TooManyTriesError(wait_s, "Too many requests.")
+        return self.user_id(request)
+
+    def _require_role(self, action: Action, request: Any) -> Role:
         role = self.role(request)
         if not self._permits(role, action, request):
             if role is Role.ANONYMOUS:
@@ -416,21 +438,21 @@ class Access:
                 if role is Role.ADMIN
                 else "Log in as an admin, or open the app on the machine it runs on.",
             )
-        user_id = self.user_id(request)
-        free = role is Role.ADMIN and (action != "reconnect" or self.mode is AccessMode.LOCAL)
-        wait_s = 0.0 if free else self._wait_s(action, request)
-        if wait_s > 0:
-            raise TooManyTriesError(wait_s, "Too many requests.")
-        return user_id
+        return role
 
-    def _wait_s(self, action: Action, request: Any) -> float:
+    async def _wait_s(self, action: LimitedAction, request: Any) -> float:
         """Take from the user's rate limit, and from the address's if anyone can be a new user."""
-        now, address = self._now(), self.address(request)
-        wait_s = self._paces.wait_s(action, self.caller(request), now)
+        pace = self._paces.get(action)
+        if pace is None:
+            return 0.0
+        address = self.address(request)
+        key = counter_key(action, self.caller(request))
+        wait_s = await self._counters.update(key, pace.take)
         host = address.removeprefix("address:")
         if wait_s or self.accounts or not host or is_loopback(host):
             return wait_s
-        return self._paces.wait_s(f"{action} from one address", address, now)
+        key = counter_key(f"{action} from one address", address)
+        return await self._counters.update(key, pace.times(10).take)
 
     def browser(self, cookie: str | None) -> str | None:
         """Return the identity in a cookie; None if this installation did not sign it."""

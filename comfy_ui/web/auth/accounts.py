@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter
 from ...errors import StorageError, ValidationError
 from ...private_files import Documents
 from ...private_json import PrivateJson
+from .limit_counters import LimitCounters, LocalCounters
 from .login_limits import Caller, LoginLimits
 
 __all__ = ["ACCOUNTS_FILE", "ADMIN_LOGIN", "GUEST", "Accounts", "Role", "TooManyTriesError"]
@@ -83,11 +84,16 @@ class Accounts:
     Args:
         documents: where they are stored, read again after each change so that a removed account
             is gone at once. Without documents there are only those of :meth:`add_for_now`.
+        counters: where wrong passwords are counted; by default in this process.
         now: a monotonic clock, in seconds.
     """
 
     def __init__(
-        self, documents: Documents | None = None, *, now: Callable[[], float] = time.monotonic
+        self,
+        documents: Documents | None = None,
+        *,
+        counters: LimitCounters | None = None,
+        now: Callable[[], float] = time.monotonic,
     ) -> None:
         self._file = (
             PrivateJson(documents, ACCOUNTS_FILE, _ACCOUNTS, "accounts") if documents else None
@@ -95,7 +101,7 @@ class Accounts:
         self._now = now
         self._fleeting: dict[str, _Account] = {}
         self._loaded: tuple[Mapping[str, _Stored], Mapping[str, _Account]] = {}, {}
-        self._limits = LoginLimits()
+        self._limits = LoginLimits(counters or LocalCounters(now), "password")
         # Of its own, so that wrong passwords keep no other work from its threads.
         self._hashing = ThreadPoolExecutor(_HASH_THREADS, thread_name_prefix="passwords")
         self._pending = 0
@@ -183,12 +189,12 @@ class Accounts:
         """
         if self._pending >= (_MAX_PENDING_OF_DEVICES if caller.device else _MAX_PENDING):
             raise TooManyTriesError(_BUSY_S, "Too many logins at once.")
-        if wait_s := self._limits.begin(name, caller, self._now()):
-            raise TooManyTriesError(wait_s)
-        account = self._all().get(name)
-        loop = asyncio.get_running_loop()
         self._pending += 1
         try:
+            if wait_s := await self._limits.begin(name, caller):
+                raise TooManyTriesError(wait_s)
+            account = self._all().get(name)
+            loop = asyncio.get_running_loop()
             right = await loop.run_in_executor(
                 self._hashing, _matches, account or _NO_ACCOUNT, password
             )
@@ -196,7 +202,7 @@ class Accounts:
             self._pending -= 1
         if not right or account is None or account != self._all().get(name):
             return False
-        self._limits.succeeded(name, caller)
+        await self._limits.succeeded(name, caller)
         return True
 
     async def verify_often(
@@ -211,12 +217,6 @@ class Accounts:
         proof = hmac.digest(self._proof_key, credentials, "sha256")
         check = self._checks.get((proof, caller))
         if check is None:
-            # In front of what is remembered, which could be guessed without limit otherwise.
-            if wait_s := self._limits.wait_s(name, caller, self._now()):
-                raise TooManyTriesError(wait_s)
-            proven, until = self._proven.get(proof, (None, 0.0))
-            if proven is not None and proven == self._all().get(name) and self._now() < until:
-                return True
             check = asyncio.create_task(self._verify_and_remember(name, password, caller, proof))
             self._checks[proof, caller] = check
         return await asyncio.shield(check)
@@ -225,6 +225,12 @@ class Accounts:
         self, name: str, password: str, caller: Caller, proof: bytes
     ) -> bool:
         try:
+            # In front of what is remembered, which could be guessed without limit otherwise.
+            if wait_s := await self._limits.wait_s(name, caller):
+                raise TooManyTriesError(wait_s)
+            proven, until = self._proven.get(proof, (None, 0.0))
+            if proven is not None and proven == self._all().get(name) and self._now() < until:
+                return True
             if not await self.verify(name, password, caller):
                 return False
             while len(self._proven) >= _MAX_REMEMBERED:

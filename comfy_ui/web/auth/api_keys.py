@@ -22,6 +22,7 @@ from ...private_files import Documents
 from ...private_json import PrivateJson, token_digest
 from .accounts import Role, TooManyTriesError
 from .key_limits import KeyLimits
+from .limit_counters import LimitCounters, LocalCounters
 from .login_limits import Caller, LoginLimits
 
 __all__ = ["KEYS_FILE", "ApiKey", "ApiKeys", "InvalidKeyError", "KeyUse"]
@@ -93,7 +94,7 @@ class ApiKeys:
     Args:
         documents: where they are stored, read again after each change, so that a key revoked in
             another process ends at once. Without documents there are no keys.
-        now: a monotonic clock, in seconds.
+        counters: where wrong keys are counted; by default in this process.
         clock: the time of day, in seconds since the epoch.
     """
 
@@ -101,16 +102,15 @@ class ApiKeys:
         self,
         documents: Documents | None = None,
         *,
-        now: Callable[[], float] = time.monotonic,
+        counters: LimitCounters | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self._now = now
         self._clock = clock
         self._file = PrivateJson(documents, KEYS_FILE, _KEYS, "API keys") if documents else None
         self._uses_file = (
             PrivateJson(documents, USES_FILE, _USES, "uses of API keys") if documents else None
         )
-        self._limits = LoginLimits()
+        self._limits = LoginLimits(counters or LocalCounters(), "API key")
         self._new_uses: dict[str, list[KeyUse]] = {}  # those that are not stored yet
 
     def create(
@@ -205,7 +205,7 @@ class ApiKeys:
         current = self._read().get(key.id)
         return current is not None and current.digest == key.digest
 
-    def verify(self, text: str, caller: Caller) -> ApiKey | None:
+    async def verify(self, text: str, caller: Caller) -> ApiKey | None:
         """Return the key with that text; None if the text is another program's kind of token.
 
         A right key is never delayed: unlike a password it cannot be guessed, and wrong keys from
@@ -221,7 +221,7 @@ class ApiKeys:
         key = self._read().get(match["id"]) if match else None
         if key is not None and hmac.compare_digest(key.digest, token_digest(text)):
             return key
-        if wait_s := self._limits.begin(match["id"] if match else "", caller, self._now()):
+        if wait_s := await self._limits.begin(match["id"] if match else "", caller):
             raise TooManyTriesError(wait_s, "Too many wrong API keys.")
         raise InvalidKeyError
 

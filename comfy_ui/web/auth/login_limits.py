@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
 
-from .rate_limit import LoginAttempts, RateLimit, RateLimiter
+from .limit_counters import LimitCounters, counter_key
+from .rate_limit import LoginDelay, RateLimit
 
 __all__ = ["Caller", "LoginLimits", "network_of"]
 
@@ -22,6 +23,7 @@ _PER_ADDRESS: Final = RateLimit(burst=30, per_minute=10)
 """Against one password tried on many names."""
 _PER_NAME: Final = RateLimit(burst=100, per_minute=10)
 """Against guesses on one name from many addresses."""
+_DELAY: Final = LoginDelay()
 _MAX_NAME: Final = 65  # longer ones are no names
 
 
@@ -61,39 +63,40 @@ def network_of(host: str) -> str:
 
 
 class LoginLimits:
-    """The counters of all login attempts."""
+    """The limits of the attempts of one kind, such as "password"."""
 
-    def __init__(self) -> None:
-        self._attempts = LoginAttempts()
-        self._rates = RateLimiter({"address": _PER_ADDRESS, "name": _PER_NAME})
+    def __init__(self, counters: LimitCounters, kind: str) -> None:
+        self._counters = counters
+        self._kind = kind
 
-    def begin(self, name: str, caller: Caller, now: float) -> float:
+    async def begin(self, name: str, caller: Caller) -> float:
         """Count an attempt and return 0, or return the seconds until the next is allowed."""
-        wait_s = self.wait_s(name, caller, now)
-        for rate, who in _rates(name, caller):
-            wait_s = wait_s or self._rates.wait_s(rate, who, now)
-        if not wait_s:
-            self._attempts.failed(_key(name, caller), now)
-        return wait_s
+        if wait_s := await self.wait_s(name, caller):
+            return wait_s
+        # The address first: one address cannot make counters of any number of names.
+        for key, rate in self._rates(name, caller):
+            if wait_s := await self._counters.update(key, rate.take):
+                return wait_s
+        return await self._counters.update(self._key(name, caller), _DELAY.attempt)
 
-    def wait_s(self, name: str, caller: Caller, now: float) -> float:
+    async def wait_s(self, name: str, caller: Caller) -> float:
         """Return the seconds that the caller's wrong passwords for this name last."""
-        return self._attempts.wait_s(_key(name, caller), now)
+        return await self._counters.update(self._key(name, caller), _DELAY.wait)
 
-    def succeeded(self, name: str, caller: Caller) -> None:
+    async def succeeded(self, name: str, caller: Caller) -> None:
         """Take back an attempt that had the right password."""
-        self._attempts.succeeded(_key(name, caller))
-        for rate, who in _rates(name, caller):
-            self._rates.give_back(rate, who)
+        await self._counters.update(self._key(name, caller), _DELAY.reset)
+        for key, rate in self._rates(name, caller):
+            await self._counters.update(key, rate.give_back)
 
+    def _key(self, name: str, caller: Caller) -> str:
+        return counter_key(self._kind, name[:_MAX_NAME], caller.device or caller.network)
 
-def _key(name: str, caller: Caller) -> str:
-    return f"{name[:_MAX_NAME]}\0{caller.device or caller.network}"
-
-
-def _rates(name: str, caller: Caller) -> list[tuple[str, str]]:
-    if caller.device:
-        return []
-    # Behind a tunnel all callers may have the address of this machine.
-    shared = caller.network in {"", "127.0.0.1", "::1"}
-    return [*(() if shared else [("address", caller.network)]), ("name", name[:_MAX_NAME])]
+    def _rates(self, name: str, caller: Caller) -> list[tuple[str, RateLimit]]:
+        if caller.device:
+            return []
+        # Behind a tunnel all callers may have the address of this machine.
+        shared = caller.network in {"", "127.0.0.1", "::1"}
+        address = counter_key(f"{self._kind} of address", caller.network)
+        name = counter_key(f"{self._kind} of name", name[:_MAX_NAME])
+        return [*(() if shared else [(address, _PER_ADDRESS)]), (name, _PER_NAME)]

@@ -13,13 +13,19 @@ from ...private_files import Documents
 from ...settings import Settings
 from .access import AccessMode, load_secret
 from .accounts import ADMIN_LOGIN, GUEST, Accounts, Role, TooManyTriesError
+from .limit_counters import LimitCounters
 from .login_devices import CURRENT
 
 __all__ = ["checker", "hub_admins", "logins_of"]
 
 
 def logins_of(
-    settings: Settings, mode: AccessMode, documents: Documents, *, say: Callable[[str], None]
+    settings: Settings,
+    mode: AccessMode,
+    documents: Documents,
+    *,
+    say: Callable[[str], None],
+    counters: LimitCounters | None = None,
 ) -> Accounts:
     """Return the accounts for this run, and announce each created password once.
 
@@ -30,7 +36,7 @@ def logins_of(
         ValidationError: the setting is not a valid login.
         StorageError: the accounts cannot be read.
     """
-    accounts = Accounts(documents)
+    accounts = Accounts(documents, counters=counters)
     if settings.auth is not None:
         user, _, password = settings.auth.get_secret_value().partition(":")
         if not user or not password:

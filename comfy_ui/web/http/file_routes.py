@@ -106,7 +106,7 @@ def routes(services: Services, access: Access, uploads: UploadRoutes) -> list[Ro
         return _picture(cover(preset) if preset else None)
 
     async def upload(request: Request) -> Response:
-        user_id = access.require("upload", request)
+        user_id = await access.admit("upload", request)
         content = await body(request, MAX_UPLOAD_BYTES)
         work = uploads.accept(content, request.query_params.get("role", "image"), user_id)
         return JSONResponse({"name": await while_connected(request, work)})
@@ -116,7 +116,7 @@ def routes(services: Services, access: Access, uploads: UploadRoutes) -> list[Ro
 
         Responds with the image's ``name`` and, if ``separate`` is set, that of the ``mask``.
         """
-        user_id = access.require("upload", request)
+        user_id = await access.admit("upload", request)
         painted = await _painted(request)
         layers: dict[str, Any] = {"strokes": painted.strokes, "sketch": painted.sketch}
         mask_name = ""

@@ -13,9 +13,9 @@ import json
 import logging
 import math
 import secrets
-import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from contextlib import AsyncExitStack
 from typing import Any, Final, TypeGuard
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -102,7 +102,7 @@ class AccessMiddleware:
         open_paths: those of them that need no login.
         ready: awaited before a request that needs a login continues.
         slots: the requests in progress.
-        now: a monotonic clock, in seconds.
+        key_requests: those of API keys.
     """
 
     def __init__(
@@ -114,7 +114,7 @@ class AccessMiddleware:
         open_paths: Iterable[str] = (),
         ready: Callable[[], Awaitable[None]] | None = None,
         slots: RequestSlots | None = None,
-        now: Callable[[], float] = time.monotonic,
+        key_requests: KeyRequests | None = None,
     ) -> None:
         self._app = app
         self._ready = ready
@@ -126,8 +126,7 @@ class AccessMiddleware:
         self._shields = shields(framed=access.mode is AccessMode.SPACE)
         self._tokens: OrderedDict[str, str] = OrderedDict()
         self._slots = RequestSlots() if slots is None else slots
-        self._key_requests = KeyRequests()
-        self._now = now
+        self._key_requests = key_requests or KeyRequests()
         self._refusals = RefusalLog(logger)
         # Small bodies have a total of their own: large ones must not keep logins out.
         self._small = BodyLimit(most_bytes=_MAX_SMALL_TOGETHER_BYTES)
@@ -170,13 +169,13 @@ class AccessMiddleware:
         key = self._access.key_of(Request(scope))
         if key is None:
             return await self._in_budget(scope, budget, reading, reply)
-        if wait_s := self._key_requests.begin(key.id, key.limits, self._now()):
-            headers = {"Retry-After": f"{math.ceil(wait_s)}"}
-            return refusal(429, f"This API key may have {key.limits}.", headers)
-        try:
+        async with AsyncExitStack() as stack:
+            try:
+                await stack.enter_async_context(self._key_requests.request(key.id, key.limits))
+            except TooManyTriesError as error:
+                headers = {"Retry-After": f"{math.ceil(error.wait_s)}"}
+                return refusal(429, error.message, headers)
             return await self._in_budget(scope, budget, reading, reply)
-        finally:
-            self._key_requests.end(key.id)
 
     async def _in_budget(
         self, scope: Message, budget: RequestBudget, reading: Reading, reply: Any
@@ -249,7 +248,7 @@ class AccessMiddleware:
         kind, _, credentials = Headers(scope=scope).get("authorization", "").partition(" ")
         match kind.lower():
             case "bearer":
-                name = self._owner_of_key(scope, credentials.strip())
+                name = await self._owner_of_key(scope, credentials.strip())
             case "basic":
                 name = await self._name_of_basic(scope, credentials)
             case _:
@@ -291,13 +290,13 @@ class AccessMiddleware:
         right = await self._access.accounts.verify_often(name, password, Caller(_address(scope)))
         return name if right else None
 
-    def _owner_of_key(self, scope: Message, text: str) -> str | None:
+    async def _owner_of_key(self, scope: Message, text: str) -> str | None:
         """Log in by an API key and return its owner; None for tokens that are not ours.
 
         Raises:
             InvalidKeyError, TooManyTriesError: the key is wrong, or its owner is gone.
         """
-        key = self._access.keys.verify(text, Caller(_address(scope)))
+        key = await self._access.keys.verify(text, Caller(_address(scope)))
         if key is None:
             return None
         if self._access.key_role(key) is Role.ANONYMOUS:

@@ -212,7 +212,7 @@ class ImagesApi:
         jobs: list[Job] = []
         try:
             for number, each in enumerate(values):
-                self._access.require("run", request)
+                await self._access.admit("run", request)
                 job_key = f"v1 {number} {key}" if key else None
                 jobs += await self._endpoints.submit_preset(
                     request, user_id, preset, each, key=job_key, webhook=options.webhook

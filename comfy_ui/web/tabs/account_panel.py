@@ -106,7 +106,7 @@ class AccountPanel:
         return self._drawn(request)
 
     async def _change_password(self, request: Request) -> Response:
-        self._access.require("manage_keys", request)
+        await self._access.admit("manage_keys", request)
         name = self._own_name(request)
         new = asked(NewPassword, await body(request))
         address = request.client.host if request.client else ""

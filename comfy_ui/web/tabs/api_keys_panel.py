@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from typing import Any, Final
 
@@ -110,7 +111,7 @@ class ApiKeysPanel:
         self._access.require("see", request)
         return gr.update(visible=self._access.allows("spend", request))
 
-    def _create(  # noqa: PLR0917 -- Gradio passes the components' values in order
+    async def _create(  # noqa: PLR0917 -- Gradio passes the components' values in order
         self,
         name: str | None,
         admin: bool | None,
@@ -121,11 +122,12 @@ class ApiKeysPanel:
         request: gr.Request,
     ) -> tuple[Any, Html]:
         try:
-            self._access.require("manage_keys", request)
+            await self._access.admit("manage_keys", request)
             owner = self._access.key_owner(request)
             role = min(Role.ADMIN if admin else Role.USER, self._access.role(request))
             limits = key_limits(requests, jobs, per_minute)
-            _, text = self._access.keys.create(
+            _, text = await asyncio.to_thread(
+                self._access.keys.create,
                 owner,
                 name or "",
                 role,
@@ -136,23 +138,30 @@ class ApiKeysPanel:
             return gr.skip(), self.draw(request, notice=_notice(error))
         return "", self.draw(request, new=text)
 
-    def _limit(self, event: gr.EventData, request: gr.Request) -> Html:
+    async def _limit(self, event: gr.EventData, request: gr.Request) -> Html:
         try:
-            self._access.require("manage_keys", request)
+            await self._access.admit("manage_keys", request)
             owner = self._access.key_owner(request)
             sent = {name: str(value)[:16] for name, value in from_page(event).items()}
             limits = key_limits(*(sent.get(name) for name in _LIMITS))
             spends = "spends" in sent if self._access.allows("spend", request) else None
-            self._access.keys.set_limits(sent.get("key", ""), limits, owner, may_spend=spends)
+            await asyncio.to_thread(
+                self._access.keys.set_limits,
+                sent.get("key", ""),
+                limits,
+                owner,
+                may_spend=spends,
+            )
         except ComfyHeadlessError as error:
             return self.draw(request, notice=_notice(error))
         return self.draw(request)
 
-    def _revoke(self, event: gr.EventData, request: gr.Request) -> Html:
+    async def _revoke(self, event: gr.EventData, request: gr.Request) -> Html:
         try:
-            self._access.require("manage_keys", request)
+            await self._access.admit("manage_keys", request)
             owner = self._access.key_owner(request)
-            self._access.keys.revoke(str(from_page(event).get("key", "")), owner)
+            key_id = str(from_page(event).get("key", ""))
+            await asyncio.to_thread(self._access.keys.revoke, key_id, owner)
         except ComfyHeadlessError as error:
             return self.draw(request, notice=_notice(error))
         return self.draw(request)

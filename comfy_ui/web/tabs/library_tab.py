@@ -342,7 +342,7 @@ class LibraryTab(Tab):
 
         The end of the connection cancels it.
         """
-        user_id = self._access.require("run", request)
+        user_id = await self._access.admit("run", request)
         part = asked(_VideoCut, await body(request))
         return events(request, self._trimming(part, user_id), reconnect=False)
 

@@ -199,7 +199,7 @@ class QueueTab(Tab):
         return _done(again.id)
 
     async def _which(self, request: Request) -> tuple[str, _QueueAction]:
-        user_id = self._access.require("run", request)
+        user_id = await self._access.admit("run", request)
         return user_id, asked(_QueueAction, await body(request))
 
 

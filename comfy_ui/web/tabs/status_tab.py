@@ -200,7 +200,7 @@ class StatusTab(Tab):
     ) -> tuple[Any, ...]:
         """Switch the server; clears the token field once it is in use."""
         try:
-            self._access.require("reconnect", request)
+            await self._access.admit("reconnect", request)
             await self._services.connection.reconnect(address or "", token or "")
         except ComfyHeadlessError as error:
             notice = error_notice(JobError.of(error), details=False)

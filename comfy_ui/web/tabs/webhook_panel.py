@@ -80,8 +80,8 @@ class WebhookPanel:
 
     async def _save(self, url: str | None, request: gr.Request) -> tuple[Any, Html]:
         try:
-            user_id = self._access.require("use_webhooks", request)
-            if target := webhook_target(self._access, request, checked_url(url or "")):
+            user_id = await self._access.admit("use_webhooks", request)
+            if target := await webhook_target(self._access, request, checked_url(url or "")):
                 await self._store.set_webhook(user_id, target)
         except ComfyHeadlessError as error:
             return gr.skip(), await self.draw(request, notice=_notice(error))
@@ -89,7 +89,7 @@ class WebhookPanel:
 
     async def _test(self, request: gr.Request) -> Html:
         try:
-            user_id = self._access.require("use_webhooks", request)
+            user_id = await self._access.admit("use_webhooks", request)
             url = checked_url((await self._store.webhook(user_id)).url)
             await self._store.add_test(user_id, WebhookTarget(url, ""), time.time())
         except ComfyHeadlessError as error:
@@ -98,7 +98,7 @@ class WebhookPanel:
 
     async def _remove(self, request: gr.Request) -> Html:
         try:
-            user_id = self._access.require("use_webhooks", request)
+            user_id = await self._access.admit("use_webhooks", request)
             await self._store.set_webhook(user_id, WebhookTarget("", ""))
         except ComfyHeadlessError as error:
             return await self.draw(request, notice=_notice(error))
@@ -106,14 +106,14 @@ class WebhookPanel:
 
     async def _renew(self, request: gr.Request) -> Html:
         try:
-            await self._store.renew_secret(self._access.require("use_webhooks", request))
+            await self._store.renew_secret(await self._access.admit("use_webhooks", request))
         except ComfyHeadlessError as error:
             return await self.draw(request, notice=_notice(error))
         return await self.draw(request)
 
     async def _send_again(self, event: gr.EventData, request: gr.Request) -> Html:
         try:
-            user_id = self._access.require("use_webhooks", request)
+            user_id = await self._access.admit("use_webhooks", request)
             number = str(from_page(event).get("delivery", ""))
             if number.isdecimal() and len(number) < 16:
                 await self._store.send_again(int(number), user_id, time.time())

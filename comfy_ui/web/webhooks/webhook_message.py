@@ -40,7 +40,7 @@ def secret_of(access: Access, user_id: str, version: int) -> str:
     return f"whsec_{base64.b64encode(key).decode()}"
 
 
-def webhook_target(access: Access, request: Any, url: str) -> WebhookTarget | None:
+async def webhook_target(access: Access, request: Any, url: str) -> WebhookTarget | None:
     """Return the webhook that a request names for its job; None if ``url`` is empty.
 
     Raises:
@@ -48,7 +48,7 @@ def webhook_target(access: Access, request: Any, url: str) -> WebhookTarget | No
     """
     if not url:
         return None
-    access.require("use_webhooks", request)
+    await access.admit("use_webhooks", request)
     if not access.identifies(request):
         raise ValidationError("Webhooks need a login or an API key.")
     inner = getattr(request, "request", None) or request

@@ -63,7 +63,7 @@ class DroppedFiles:
         return [Route("/drops", guarded(self._receive, writes=True), methods=["POST"])]
 
     async def _receive(self, request: Request) -> Response:
-        user_id = self._access.require("upload", request)
+        user_id = await self._access.admit("upload", request)
         content = await body(request, MAX_UPLOAD_BYTES)
         trusted = (
             self._access.allows("open_workflow", request) and self._services.connection.keeps_opened

@@ -88,7 +88,7 @@ class EnhanceHandler:
     async def _write(self, prompt: str, text: str, request: gr.Request) -> AsyncIterator[Any]:
         page = request.session_hash or ""
         try:
-            self._access.require("enhance", request)
+            await self._access.admit("enhance", request)
             self._end(page)
             folder = self._services.settings.data_dir / "styles"
             library = (await asyncio.to_thread(load_styles, folder)).styles
@@ -133,7 +133,7 @@ class EnhanceHandler:
         """Draft a prompt from an image."""
         page = request.session_hash or ""
         try:
-            user_id = self._access.require("enhance", request)
+            user_id = await self._access.admit("enhance", request)
             self._end(page)
             data = from_page(event)
             content = _picture(data.get("picture"))

@@ -174,7 +174,7 @@ class GenerateHandler:
         Raises:
             ValidationError: it cannot run, or the user may not run jobs or asks too often.
         """
-        user_id = self._access.require("run", request)
+        user_id = await self._access.admit("run", request)
         entry = self._services.catalog.chosen(draft.preset)
         values = preset_form.job_values(entry.preset, draft.values)
         if entry.ready is False and not _other_models(entry, values):

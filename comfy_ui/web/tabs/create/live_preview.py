@@ -193,7 +193,7 @@ class LivePreview:
 
     async def _keep(self, request: Request) -> Response:
         """Store the preview of a stopped job as a result; respond with its id."""
-        user_id = self._access.require("run", request)
+        user_id = await self._access.admit("run", request)
         asked_job = asked(_StoppedJob, await body(request))
         job = await self._services.jobs.job(asked_job.job, user_id)
         stopped = self._stopped.get(job.id)

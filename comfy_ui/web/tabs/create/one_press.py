@@ -144,7 +144,7 @@ class OnePress:
 
     async def _go_on(self, request: Request) -> Response:
         """Respond with a :class:`GenerateResponse`. Access and rate limit apply to each job."""
-        user_id = self.access.require("run", request)
+        user_id = await self.access.admit("run", request)
         wanted = asked(_Wanted, await body(request))
         response = GenerateResponse()
         try:

@@ -61,7 +61,7 @@ class SmallJobs:
 
     async def _preprocess(self, request: Request) -> Response:
         """Respond with an uploaded image as a ControlNet of a type would read it."""
-        user_id = self._access.require("run", request)
+        user_id = await self._access.admit("run", request)
         form = asked(_Preprocess, await body(request))
         content = await self._uploads.read(form.image, user_id)
 
@@ -72,7 +72,7 @@ class SmallJobs:
 
     async def _segment(self, request: Request) -> Response:
         """Respond with a mask of an uploaded image, white where it shows what was asked for."""
-        user_id = self._access.require("run", request)
+        user_id = await self._access.admit("run", request)
         form = asked(_Segment, await body(request))
         content = await self._uploads.layer(form.image, "picture", user_id)
 

@@ -52,7 +52,7 @@ class BlueprintTools:
 
     async def _list(self, request: Request) -> Response:
         """Respond with the tools for a result: ``form`` is whether they have values to set."""
-        user_id = self._access.require("run", request)
+        user_id = await self._access.admit("run", request)
         number = request.query_params.get("item", "")
         item = await self._services.library.item(int(number) if number.isdecimal() else 0, user_id)
         offered = await self._offered()
