@@ -18,7 +18,7 @@ from starlette.routing import BaseRoute
 
 from ..features import require_feature
 from ..settings import split_addresses
-from . import languages
+from . import languages, theme
 from .api.program_endpoints import ENDED_WITH_CALLER, ProgramEndpoints
 from .auth import oauth
 from .auth.access import Access
@@ -121,6 +121,7 @@ class Page:
         return [
             *web_app_manifest.routes(),
             *languages.routes(),
+            *theme.routes(),
             *file_routes(services, access, self._context.uploads),
             self._on_load.route(),
             *(route for tab in self._tabs for route in tab.routes()),

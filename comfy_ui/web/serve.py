@@ -54,7 +54,7 @@ from .services import Services
 from .share_link import ALIVE_PATH, ShareLink, alive_route, gradio_tunnel, probe
 from .tab import PageContext
 from .tabs.account_panel import INVITATION_PATH
-from .theme import first_script, head, script_hashes, theme
+from .theme import first_script, head, script_path, theme
 
 __all__ = ["launch"]
 
@@ -203,7 +203,7 @@ def launch(settings: Settings, *, block: bool = True) -> Any:
             quiet=True,
             pwa=False,
             theme=theme(),
-            head=head(assets_dir()),
+            head=head(),
             favicon_path=str(assets_dir() / "icons" / "icon.svg"),
             app_kwargs={
                 "lifespan": life,
@@ -215,8 +215,8 @@ def launch(settings: Settings, *, block: bool = True) -> Any:
                     Middleware(
                         PageCache,
                         access=access,
-                        first_script=first_script(assets_dir()),
-                        hashes=script_hashes(assets_dir()),
+                        first_script=first_script(),
+                        script_path=script_path(),
                     ),
                 ],
                 "exception_handlers": {RequestValidationError: not_understood},

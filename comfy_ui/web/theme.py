@@ -1,17 +1,21 @@
-"""The look: Gradio's theme takes every color from ``assets/css/style.css``."""
+"""The look and the scripts: Gradio's theme takes every color from ``assets/css/style.css``."""
 
 from __future__ import annotations
 
+import hashlib
 import inspect
-from pathlib import Path
+from functools import cache
 from typing import Any
 
 import gradio as gr
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
 
-from .http.security_headers import script_hash
+from ..resources import assets_dir
 from .http.web_app_manifest import HEAD
 
-__all__ = ["first_script", "head", "script_hashes", "theme"]
+__all__ = ["first_script", "head", "routes", "script_path", "theme"]
 
 _FONTS = ("system-ui", "-apple-system", "Segoe UI", "Roboto", "Helvetica Neue", "sans-serif")
 _STYLES = (
@@ -141,29 +145,42 @@ def theme() -> Any:
     return gr.themes.Base(font=_FONTS, font_mono=_MONO).set(**values, **both, **plain)
 
 
-def head(assets: Path) -> str:
-    """Return the page's head: stylesheet and script, inline.
+def head() -> str:
+    """Return what the page's head has of ours: the stylesheet, inline.
 
     Gradio's ``css=`` rewrites selectors and drops half of the rules inside ``@media``.
     """
-    style = "".join((assets / "css" / name).read_text(encoding="utf-8") for name in _STYLES)
+    style = "".join((assets_dir() / "css" / name).read_text(encoding="utf-8") for name in _STYLES)
     return (
         '<meta name="color-scheme" content="light dark">'
         '<meta name="referrer" content="same-origin">'
         f"{HEAD}<style>{style}</style>"
-        + "".join(f"<script>{script}</script>" for script in _scripts(assets))
     )
 
 
-def first_script(assets: Path) -> str:
-    """Return the script that runs before Gradio's."""
-    return (assets / "js" / "idle_frames.js").read_text(encoding="utf-8")
+def first_script() -> str:
+    """Return the script that runs before all others."""
+    return (assets_dir() / "js" / "idle_frames.js").read_text(encoding="utf-8")
 
 
-def script_hashes(assets: Path) -> list[str]:
-    """Return the hashes of the scripts of :func:`head`, for a content security policy."""
-    return [script_hash(script) for script in _scripts(assets)]
+@cache
+def _script() -> str:
+    return "".join((assets_dir() / "js" / name).read_text(encoding="utf-8") for name in _SCRIPTS)
 
 
-def _scripts(assets: Path) -> list[str]:
-    return [(assets / "js" / name).read_text(encoding="utf-8") for name in _SCRIPTS]
+def script_path() -> str:
+    """Return the path of the file with all scripts. It names their content.
+
+    A file of their own, because browsers keep it with its compiled code. Inline scripts are sent,
+    parsed and compiled again for each page.
+    """
+    return f"assets/page-{hashlib.sha256(_script().encode()).hexdigest()[:8]}.js"
+
+
+def routes() -> list[Route]:
+    """The route of the scripts, for ``app_kwargs`` of Gradio's ``launch``; open to all."""
+
+    async def script(_: Request) -> Response:
+        return Response(_script(), media_type="text/javascript")
+
+    return [Route(f"/{script_path()}", script)]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from tests.browser import support
@@ -16,6 +18,20 @@ from tests.browser.support import PHONE, choose, generate, set_field
 pytestmark = pytest.mark.browser
 
 WIDTH_JS = "document.documentElement.scrollWidth"
+
+
+def test_page_as_sent_has_neither_our_scripts_nor_the_endpoints_of_programs(app: str) -> None:
+    with httpx.Client(base_url=app, trust_env=False) as client:
+        page, config = client.get("/").text, client.get("/config").json()
+        path = re.findall(r'<script defer src="(assets/page-\w+\.js)">', page)
+        script = client.get(path[0])
+    assert "window.comfy" not in page.replace("window.comfy.", "")
+    assert "window.comfy = " in script.text
+    assert script.headers["cache-control"] == "public, max-age=31536000, immutable"
+    sent = re.findall(r"window\.gradio_config = (.*?);</script>", page)
+    shown = {part["type"] for part in json.loads(sent[0])["components"]}
+    assert {part["type"] for part in config["components"]} - shown == {"api"}
+    assert "/generate" not in page
 
 
 def test_form_reload_restores_the_draft(page: Any) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import json
+import re
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
@@ -26,7 +28,27 @@ PAGE = (
     f"<head></head><script>{SCRIPT}</script><script type=module src=x></script>"
     + "<p>text</p>" * 100
 )
-SERVED_PAGE = PAGE.replace("<head>", f"<head><script>{FIRST}</script>")
+SCRIPTS = f'<script>{FIRST}</script><script defer src="assets/page-1.js"></script>'
+SERVED_PAGE = PAGE.replace("<head>", f"<head>{SCRIPTS}")
+
+
+def config_of(*numbers: int) -> dict[str, Any]:
+    """Gradio's config of a page with a button (1) and an endpoint of programs (2)."""
+    components = [{"id": 1, "type": "button", "value": "</script>"}, {"id": 2, "type": "api"}]
+    events = [{"id": 1, "targets": [[1, "click"]]}, {"id": 2, "targets": []}]
+    layout = {"id": 0, "children": [{"id": number} for number in numbers]}
+    page = {"layout": layout, "components": [*numbers], "dependencies": [*numbers]}
+    return {
+        "components": [part for part in components if part["id"] in numbers],
+        "dependencies": [event for event in events if event["id"] in numbers],
+        "layout": layout,
+        "page": {"": page},
+    }
+
+
+def assigned(name: str, value: Any) -> str:
+    text = json.dumps(value).replace("<", "\\u003c")
+    return f"<script>window.{name} = {text};</script>"
 
 
 class Site:
@@ -49,7 +71,7 @@ class Site:
             "/theme.css": lambda request: PlainTextResponse(str(request.url.query)),
             "/other": lambda _: PlainTextResponse("x"),
         }
-        scripts = {"first_script": FIRST, "hashes": ["sha256-x"]}
+        scripts = {"first_script": FIRST, "script_path": "assets/page-1.js"}
         middleware = [
             Middleware(FileCache, **options),
             Middleware(PageCache, access=access, **scripts, **options),
@@ -82,9 +104,29 @@ async def test_response_cache_page_is_built_once_with_a_policy_of_its_script_has
         assert page.text == plain.text == f"{SERVED_PAGE} a"
         assert page.headers["content-encoding"] == "gzip"
         sources = page.headers["content-security-policy"].split("; ")[1].split()
-        hashes = [script_hash(FIRST), script_hash(SCRIPT), "sha256-x"]
-        assert sources[:5] == ["script-src", "'self'", *(f"'{known}'" for known in hashes)]
+        hashes = [f"'{script_hash(script)}'" for script in (FIRST, SCRIPT)]
+        assert sources == ["script-src", "'self'", *hashes, "'unsafe-eval'"]
         assert page.headers["cache-control"] == "private, no-cache"
+
+
+async def test_response_cache_page_has_no_endpoints_of_programs() -> None:
+    information = {"named_endpoints": {"/generate": {}}, "unnamed_endpoints": {}}
+    scripts = assigned("gradio_config", config_of(1, 2)) + assigned("gradio_api_info", information)
+    app = Starlette(routes=[Route("/", lambda _: HTMLResponse(f"<head></head>{scripts}<p>"))])
+    cache = PageCache(app, Access(AccessMode.SHARED, b"s"), first_script="", script_path="x")
+    app.tokens, app.cookie_id = {}, "c"  # type: ignore[attr-defined]
+
+    async def with_app(scope: Any, receive: Any, send: Any) -> None:
+        await cache({**scope, "app": app}, receive, send)
+
+    async with httpx.AsyncClient(
+        transport=httpx.ASGITransport(app=with_app), base_url="http://a"
+    ) as client:
+        page = (await client.get("/")).text
+    config, left = re.findall(r"<script>window\.\w+ = (.*?);</script>", page)
+    assert json.loads(config) == config_of(1)
+    assert json.loads(left) == {"named_endpoints": {}, "unnamed_endpoints": {}}
+    assert page.endswith("</script><p>")
 
 
 async def test_response_cache_page_that_a_browser_has_is_304_with_its_policy() -> None:

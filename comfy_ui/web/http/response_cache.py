@@ -9,10 +9,11 @@ from __future__ import annotations
 import asyncio
 import gzip
 import hashlib
+import json
 import re
 from abc import ABC, abstractmethod
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -36,6 +37,12 @@ _HASH_IN_NAME: Final = re.compile(r"/assets/[^/]+-[\w-]{8,10}\.\w+$")
 _TEXTS: Final = ("text/", "application/javascript", "application/json", "image/svg")
 _MAX_ENTRY_BYTES: Final = 4 * 2**20
 _MAX_BYTES: Final = 32 * 2**20
+_CONFIG: Final = re.compile(
+    rb"<script>window\.gradio_config = (.*?);</script>"
+    rb"<script>window\.gradio_api_info = .*?;</script>",
+    re.DOTALL,
+)
+"""Two scripts of Gradio's page. ``<`` is escaped in what they assign."""
 _INLINE_SCRIPT: Final = re.compile(r"<script(?![^>]*\ssrc=)[^>]*>(.*?)</script>", re.DOTALL)
 
 
@@ -144,14 +151,15 @@ class _ResponseCache(ABC):
 class PageCache(_ResponseCache):
     """Keeps the page for each login and each address under which it is opened.
 
-    It is inside of the access checks and of the middleware that sets cookies. Pages get
-    ``first_script``, and a content security policy with the hashes of inline scripts.
+    It is inside of the access checks and of the middleware that sets cookies. Pages get our
+    scripts, and a content security policy with the hashes of inline scripts. They lose the
+    endpoints of programs, which Gradio's scripts would go through for each component.
 
     Args:
         app: the wrapped app.
         access: identifies the login of a request, which the page contains.
-        first_script: JavaScript that runs before Gradio's.
-        hashes: of scripts that the page adds to itself later.
+        first_script: JavaScript that runs at once, inline.
+        script_path: of a file of JavaScript that runs before Gradio's.
         most_bytes: as for every cache.
     """
 
@@ -161,13 +169,14 @@ class PageCache(_ResponseCache):
         access: Access,
         *,
         first_script: str,
-        hashes: Iterable[str] = (),
+        script_path: str,
         most_bytes: int = _MAX_BYTES,
     ) -> None:
         super().__init__(app, most_bytes=most_bytes)
         self._access = access
-        self._first_script = f"<head><script>{first_script}</script>".encode()
-        self._hashes = tuple(hashes)
+        # Deferred scripts and modules run in their order, when the page has been read.
+        scripts = f'<script>{first_script}</script><script defer src="{script_path}"></script>'
+        self._head = f"<head>{scripts}".encode()
         self._frames = HUGGING_FACE if access.mode is AccessMode.SPACE else ()
 
     def _key(self, scope: Message) -> tuple[str | None, ...] | None:
@@ -186,11 +195,10 @@ class PageCache(_ResponseCache):
             "cache-control": received.get("cache-control", "private, no-cache"),
         }
         if scope["path"] == _PAGE:
-            body = body.replace(b"<head>", self._first_script, 1)
+            body = _CONFIG.sub(_trimmed, body, count=1).replace(b"<head>", self._head, 1)
             body = body.replace(b'href="/manifest.json"', b'href="manifest.json"', 1)
             scripts = _INLINE_SCRIPT.findall(body.decode().replace("\r\n", "\n"))
-            hashes = (*map(script_hash, scripts), *self._hashes)
-            policy = page_policy(hashes=tuple(dict.fromkeys(hashes)), frames=self._frames)
+            policy = page_policy(hashes=[*map(script_hash, scripts)], frames=self._frames)
             headers["content-security-policy"] = policy
         return _compressed(headers, body)
 
@@ -220,6 +228,37 @@ class FileCache(_ResponseCache):
         else:
             headers.setdefault("cache-control", "public, max-age=86400")
         return _compressed(headers, body)
+
+
+def _trimmed(match: re.Match[bytes]) -> bytes:
+    """Return the scripts of :data:`_CONFIG` without the endpoints that nothing on a page calls.
+
+    Programs read them from ``/config`` and ``/gradio_api/info``.
+    """
+    config = json.loads(match[1])
+    components = [part for part in config["components"] if part["type"] != "api"]
+    dependencies = [event for event in config["dependencies"] if event["targets"]]
+    config |= {"components": components, "dependencies": dependencies}
+    shown, events = ({part["id"] for part in kept} for kept in (components, dependencies))
+    for page in (config, *config["page"].values()):
+        children = page["layout"].get("children", [])
+        page["layout"]["children"] = [child for child in children if child["id"] in shown]
+    for page in config["page"].values():
+        page["components"] = [number for number in page["components"] if number in shown]
+        page["dependencies"] = [number for number in page["dependencies"] if number in events]
+    assigned: dict[str, Any] = {
+        "gradio_config": config,
+        "gradio_api_info": {"named_endpoints": {}, "unnamed_endpoints": {}},
+    }
+    return "".join(
+        f"<script>window.{name} = {_for_script(value)};</script>"
+        for name, value in assigned.items()
+    ).encode()
+
+
+def _for_script(value: Any) -> str:
+    """Return JSON that cannot end the script it stands in."""
+    return json.dumps(value, separators=(",", ":")).replace("<", "\\u003c")
 
 
 def _compressed(headers: dict[str, str], body: bytes) -> _Cached:
