@@ -28,8 +28,7 @@ PAGE = (
     f"<head></head><script>{SCRIPT}</script><script type=module src=x></script>"
     + "<p>text</p>" * 100
 )
-SCRIPTS = f'<script>{FIRST}</script><script defer src="assets/page-1.js"></script>'
-SERVED_PAGE = PAGE.replace("<head>", f"<head>{SCRIPTS}")
+SERVED_PAGE = PAGE.replace("<head>", f"<head><script>{FIRST}</script>")
 
 
 def config_of(*numbers: int) -> dict[str, Any]:
@@ -113,7 +112,7 @@ async def test_response_cache_page_has_no_endpoints_of_programs() -> None:
     information = {"named_endpoints": {"/generate": {}}, "unnamed_endpoints": {}}
     scripts = assigned("gradio_config", config_of(1, 2)) + assigned("gradio_api_info", information)
     app = Starlette(routes=[Route("/", lambda _: HTMLResponse(f"<head></head>{scripts}<p>"))])
-    cache = PageCache(app, Access(AccessMode.SHARED, b"s"), first_script="", script_path="x")
+    cache = PageCache(app, Access(AccessMode.SHARED, b"s"), first_script="", script_path="x.js")
     app.tokens, app.cookie_id = {}, "c"  # type: ignore[attr-defined]
 
     async def with_app(scope: Any, receive: Any, send: Any) -> None:
@@ -126,6 +125,7 @@ async def test_response_cache_page_has_no_endpoints_of_programs() -> None:
     config, left = re.findall(r"<script>window\.\w+ = (.*?);</script>", page)
     assert json.loads(config) == config_of(1)
     assert json.loads(left) == {"named_endpoints": {}, "unnamed_endpoints": {}}
+    assert page.startswith('<head><script></script><script defer src="x.js"></script></head>')
     assert page.endswith("</script><p>")
 
 

@@ -174,9 +174,10 @@ class PageCache(_ResponseCache):
     ) -> None:
         super().__init__(app, most_bytes=most_bytes)
         self._access = access
+        first = f"<head><script>{first_script}</script>"
+        self._login_head = first.encode()
         # Deferred scripts and modules run in their order, when the page has been read.
-        scripts = f'<script>{first_script}</script><script defer src="{script_path}"></script>'
-        self._head = f"<head>{scripts}".encode()
+        self._head = f'{first}<script defer src="{script_path}"></script>'.encode()
         self._frames = HUGGING_FACE if access.mode is AccessMode.SPACE else ()
 
     def _key(self, scope: Message) -> tuple[str | None, ...] | None:
@@ -195,7 +196,9 @@ class PageCache(_ResponseCache):
             "cache-control": received.get("cache-control", "private, no-cache"),
         }
         if scope["path"] == _PAGE:
-            body = _CONFIG.sub(_trimmed, body, count=1).replace(b"<head>", self._head, 1)
+            body, is_app = _CONFIG.subn(_trimmed, body, count=1)
+            head = self._head if is_app else self._login_head  # which brings scripts of its own
+            body = body.replace(b"<head>", head, 1)
             body = body.replace(b'href="/manifest.json"', b'href="manifest.json"', 1)
             scripts = _INLINE_SCRIPT.findall(body.decode().replace("\r\n", "\n"))
             policy = page_policy(hashes=[*map(script_hash, scripts)], frames=self._frames)
