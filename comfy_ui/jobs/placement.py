@@ -79,6 +79,11 @@ class ServerPool:
     ``expected`` names the workers that will announce themselves and get no job before. Any other
     worker is assumed to be able to run everything. ``durations``: what is learned of each worker's
     server.
+
+    Attributes:
+        indifferent_s: a worker does not leave a job to another one that would end it by less than
+            this sooner, unless that one would start it sooner. For processes that estimate the same
+            server differently, and so may leave a job to each other.
     """
 
     def __init__(
@@ -87,6 +92,7 @@ class ServerPool:
         *,
         durations: Mapping[str, NodeDurations] = MappingProxyType({}),
     ) -> None:
+        self.indifferent_s = 0.0
         self._durations = durations
         self._estimates: dict[tuple[str, str, bool], float] = {}  # by job, worker, loaded
         self._plans: dict[str, GraphCost] = {}  # by job
@@ -169,8 +175,8 @@ class ServerPool:
         ``busy_s``: the seconds that each worker's jobs will still take.
         """
         self.add(worker)
-        chosen = (job for job, name, _, _ in self._assignments(queue, busy_s) if name == worker)
-        return [*islice(chosen, limit)]
+        assigned = self._assignments(queue, busy_s, asking=worker)
+        return [*islice((job for job, name, _, _ in assigned if name == worker), limit)]
 
     def left(
         self, worker: str, queue: Iterable[Job], busy_s: Mapping[str, float], limit: int
@@ -179,7 +185,7 @@ class ServerPool:
 
         By job id: the other worker, and in how many seconds it is expected to start the job.
         """
-        first = islice(self._assignments(queue, busy_s), limit)
+        first = islice(self._assignments(queue, busy_s, asking=worker), limit)
         return {job.id: (name, start_s) for job, name, start_s, _ in first if name != worker}
 
     def estimates(
@@ -235,9 +241,12 @@ class ServerPool:
         return seconds
 
     def _assignments(
-        self, queue: Iterable[Job], busy_s: Mapping[str, float]
+        self, queue: Iterable[Job], busy_s: Mapping[str, float], *, asking: str | None = None
     ) -> Iterator[tuple[Job, str, float, float]]:
-        """Yield the jobs of the queue, in order: job, worker, start and duration in seconds."""
+        """Yield the jobs of the queue, in order: job, worker, start and duration in seconds.
+
+        ``asking``: the worker that wants a job, see :attr:`indifferent_s`.
+        """
         parallel = {name: o.parallel_jobs if o else 1 for name, o in self._offers.items()}
         free_at_s = {
             name: (busy_s.get(name, 0.0) + (offer.foreign * _FOREIGN_S if offer else 0.0))
@@ -255,6 +264,12 @@ class ServerPool:
             if not ends_s:
                 continue
             chosen = min(ends_s, key=ends_s.__getitem__)
+            if (
+                asking in ends_s
+                and free_at_s[asking] <= free_at_s[chosen]
+                and ends_s[asking] - ends_s[chosen] < self.indifferent_s
+            ):
+                chosen = asking
             yield job, chosen, free_at_s[chosen], ends_s[chosen] - free_at_s[chosen]
             free_at_s[chosen] += (ends_s[chosen] - free_at_s[chosen]) / parallel[chosen]
             loaded[chosen] = needs.models or loaded.get(chosen, frozenset())

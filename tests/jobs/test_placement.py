@@ -55,6 +55,20 @@ def test_select_server_with_shortest_wait_gets_job() -> None:
     assert both.select("b", queue, {"a": 60.0}, 1) == queue
 
 
+def test_select_indifferent_gives_an_idle_server_what_another_ends_a_little_sooner() -> None:
+    queue = [job(cost_s=10.0)]
+    durations = {"a": learned(queue[0], 10.9), "b": learned(queue[0], 10.0)}
+    both = ServerPool(durations, durations=durations)
+    for name in durations:
+        both.update(name, offer())
+    assert both.select("a", queue, {}, 1) == []
+    both.indifferent_s = 1.0
+    assert both.select("a", queue, {}, 1) == queue
+    assert both.left("a", queue, {}, 1) == {}
+    assert both.select("b", queue, {}, 1) == queue
+    assert both.select("a", queue, {"a": 0.05}, 1) == [], "the other one would start it sooner"
+
+
 def test_select_waits_briefly_for_server_with_loaded_model() -> None:
     both = pool_of(a=offer("x.safetensors"), b=offer("x.safetensors"))
     queue = [job("x.safetensors")]

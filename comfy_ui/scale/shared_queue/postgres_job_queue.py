@@ -127,6 +127,7 @@ class PostgresJobQueue:
             now=now,
         )
         self._unfinished = self._queue.unfinished
+        self._unfinished.servers.indifferent_s = _LEAVE_S / 2
         self._mirror = self._queue.mirror
         self._reports = WorkerReports(database, self._queue, self._leases)
         self._announced: dict[str, ServerOffer] = {}  # as far as it is stored
