@@ -368,6 +368,7 @@
   let soon;
   document.addEventListener("input", (/** @type {On<Event>} */ event) => {
     if (!event.target.closest?.(".find")) return;
+    $(".find .filters").scrollLeft = 0; // on a phone: the ones in use are its first
     whenShown();
     clearTimeout(soon);
     soon = setTimeout(reload, event.target.type === "search" ? 140 : 0);
