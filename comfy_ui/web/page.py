@@ -25,7 +25,7 @@ from .auth.access import Access
 from .components.html import Html
 from .components.html_block import html_block
 from .components.page_header import enter, header, leave
-from .event_queue import use_waking_queue
+from .event_queue import skip_needless_work, use_waking_queue
 from .http import web_app_manifest
 from .http.file_routes import routes as file_routes
 from .openai.images_api import ImagesApi
@@ -76,6 +76,7 @@ class Page:
 
     def build(self) -> Any:
         """Build the ``gr.Blocks``. No handler runs before the page is served."""
+        skip_needless_work()
         with gr.Blocks(
             title=TITLE, analytics_enabled=False, fill_width=True, delete_cache=(3600, 86400)
         ) as blocks:
@@ -90,7 +91,7 @@ class Page:
             if self._hub_login:
                 on_load.add(self._header, top)
             on_load.connect(blocks)
-        blocks.queue(default_concurrency_limit=None, api_open=False, max_size=_MAX_QUEUED)
+            blocks.queue(default_concurrency_limit=None, api_open=False, max_size=_MAX_QUEUED)
         use_waking_queue(blocks, self._access.event_limit, ended_with_caller=ENDED_WITH_CALLER)
         return blocks
 

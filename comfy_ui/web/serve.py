@@ -35,7 +35,7 @@ from .auth.limit_counters import LimitCounters, LocalCounters, SharedCounters
 from .auth.logins import checker, hub_admins, logins_of
 from .auth.oauth import provider_of
 from .auth.remembered_logins import RememberedLogins
-from .event_queue import log_tracebacks, skip_needless_work
+from .event_queue import log_tracebacks
 from .http.connection_limits import limit_connections
 from .http.handlers import not_understood
 from .http.login_page import LoginRoute
@@ -183,7 +183,6 @@ def launch(settings: Settings, *, block: bool = True) -> Any:
             ended.set()
 
     log_tracebacks()
-    skip_needless_work()
     with limit_connections():
         blocks.launch(
             server_name="0.0.0.0" if mode is AccessMode.SPACE else settings.host,  # noqa: S104

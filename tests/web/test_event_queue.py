@@ -260,6 +260,7 @@ def needless_work_skipped(monkeypatch: pytest.MonkeyPatch) -> None:
         (processing_utils, "async_move_files_to_cache"),
         (processing_utils, "add_root_url"),
         (gradio.routes, "Depends"),
+        (gradio.routes.App, "create_app"),
         (gradio.blocks, "anyio"),
     ):
         monkeypatch.setattr(module, name, getattr(module, name))
@@ -280,6 +281,14 @@ def test_skip_needless_work_event_does_not_search_for_matplotlib(
         httpx.post(url, json={"fn_index": 0, "data": [], "session_hash": "s"})
         assert ended.wait(5)
     assert "matplotlib" not in finder.names
+
+
+@pytest.mark.usefixtures("needless_work_skipped")
+def test_skip_needless_work_page_has_an_app_only_when_it_is_built() -> None:
+    with gr.Blocks(analytics_enabled=False) as page:
+        page.queue()
+    assert page.app is None
+    assert gradio.routes.App.create_app(page).routes
 
 
 @pytest.mark.usefixtures("needless_work_skipped")
