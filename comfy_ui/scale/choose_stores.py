@@ -19,6 +19,7 @@ from ..storage.file_stores.choose_file_store import choose_file_store
 
 if TYPE_CHECKING:
     from .postgres_limit_counters import PostgresLimitCounters
+    from .shared_folders.postgres_folders import PostgresFolders
 
 _CONNECTIONS: Final = 4  # of an app that is one of many
 
@@ -76,6 +77,20 @@ def choose_limit_counters(settings: Settings) -> PostgresLimitCounters | None:
     from .postgres_limit_counters import PostgresLimitCounters
 
     return PostgresLimitCounters(settings.database.get_secret_value())
+
+
+def choose_shared_folders(settings: Settings) -> PostgresFolders | None:
+    """Return what keeps presets, styles and wildcards equal in all apps; None without a database.
+
+    Raises:
+        MissingFeatureError: the extra [scale] is not installed.
+    """
+    if settings.database is None:
+        return None
+    require_feature("scale")
+    from .shared_folders.postgres_folders import PostgresFolders
+
+    return PostgresFolders(settings.database.get_secret_value(), settings.data_dir)
 
 
 def _open_sqlite_stores(settings: Settings, folder: Path) -> AbstractAsyncContextManager[Stores]:

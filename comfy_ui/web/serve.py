@@ -21,7 +21,7 @@ from ..admin_settings.changed_settings import ChangedSettings
 from ..errors import ComfyHeadlessError, ValidationError
 from ..library.upload_decoding import decode_picture
 from ..resources import assets_dir
-from ..scale.choose_stores import choose_limit_counters, open_documents
+from ..scale.choose_stores import choose_limit_counters, choose_shared_folders, open_documents
 from ..settings import Settings
 from ..worker_processes import WORKERS
 from ..workflow.presets.preset_store import list_presets
@@ -75,6 +75,9 @@ def launch(settings: Settings, *, block: bool = True) -> Any:
         raise ValidationError(problem, hint="Choose another COMFY_UI_ROOT_PATH.")
     port = _port(settings, mode)
     documents = open_documents(settings)
+    shared_folders = choose_shared_folders(settings)
+    if shared_folders:
+        shared_folders.sync()
     shared_counters = choose_limit_counters(settings)
 
     def counters() -> LimitCounters:
@@ -167,6 +170,13 @@ def launch(settings: Settings, *, block: bool = True) -> Any:
         if shared_counters:
             trimmed = shared_counters.keep_trimmed()
             work.append(asyncio.create_task(trimmed, name="old counters of rate limits"))
+        if shared_folders:
+
+            async def look() -> None:
+                await services.catalog.look()
+
+            synced = shared_folders.keep_synced(look)
+            work.append(asyncio.create_task(synced, name="presets of other apps"))
         if share:
             work.append(asyncio.create_task(share.run(), name="public link"))
         try:
@@ -179,6 +189,8 @@ def launch(settings: Settings, *, block: bool = True) -> Any:
             await services.aclose()
             if shared_counters:
                 await shared_counters.close()
+            if shared_folders:
+                shared_folders.close()
             services.connection.stop_engine()
             ended.set()
 

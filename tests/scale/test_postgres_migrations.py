@@ -27,6 +27,8 @@ SHARED_QUEUE_TABLES = {
     "job_progress", "paused_groups", "queue_clock", "removed_jobs", "server_nodes", "workers",
 }  # fmt: skip
 
+SHARED_STATE_TABLES = {"documents", "limit_counters", "shared_files"}
+
 
 async def test_upgrade_of_an_empty_database_applies_each_migration_once() -> None:
     async with new_database(upgraded=False) as url:
@@ -117,7 +119,7 @@ async def test_upgrade_creates_each_column_of_the_sqlite_database(tmp_path: Path
     assert {
         (row["table_name"], row["column_name"])
         for row in rows
-        if row["table_name"] not in SHARED_QUEUE_TABLES | {"documents", "limit_counters"}
+        if row["table_name"] not in SHARED_QUEUE_TABLES | SHARED_STATE_TABLES
     } == columns | only_here
 
 

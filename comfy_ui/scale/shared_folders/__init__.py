@@ -1,0 +1,1 @@
+"""Folders of the data folder whose files several apps share."""
