@@ -59,7 +59,7 @@
     show(html);
     for (const time of $$(".versions time")) time.textContent = new Date(1000 * time.dataset.at).toLocaleString(document.documentElement.lang);
     preview();
-    if (matchMedia("(max-width: 860px)").matches) $("#opened-side")?.scrollIntoView({ block: "start" });
+    window.comfy.workflows.toReport();
   }
   const listChanged = () => $("#sources .island, #sources.island")?.comfyTrigger("saved", {});
 

@@ -145,6 +145,7 @@ interface ComfyPage {
     openWorkflow(file: File): Promise<void>;
     refreshReport(id: string): Promise<any>;
     showNeeds(id: string): Promise<void>;
+    toReport(): void;
     show(html: string): void;
     getJson(path: string): Promise<any>;
     toWorkflows(): void;

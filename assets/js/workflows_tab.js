@@ -32,8 +32,9 @@
     zone.setAttribute("aria-busy", "true");
     const result = await sendFile("workflows", file);
     zone.removeAttribute("aria-busy");
-    if (result.error) trouble.textContent = result.error;
-    else show(result.html);
+    if (result.error) return void (trouble.textContent = result.error);
+    show(result.html);
+    toReport();
   }
   /** The report that the page shows, as HTML: drawn again if Gradio mounts the tab later. */
   let report = "";
@@ -65,12 +66,16 @@
     if (answer && number === latest) show(answer.html);
     return answer;
   }
+  /** On a phone the report stands below a long list. */
+  function toReport() {
+    if (matchMedia("(max-width: 860px)").matches) $("#opened-side")?.scrollIntoView({ block: "start" });
+  }
   /** Shows what a workflow lacks now. @param {string} id */
   const refreshReport = (id) => answered(getJson(`workflows/report?${new URLSearchParams({ id })}`));
   /** @param {string} id */
   async function showNeeds(id) {
     await refreshReport(id);
-    if (matchMedia("(max-width: 860px)").matches) $("#opened-side")?.scrollIntoView({ block: "start" });
+    toReport();
   }
   /** @param {string} path */
   async function getJson(path) {
@@ -92,9 +97,9 @@
     "use-workflow"(button) {
       button.closest(".island").comfyTrigger("use", { ...button.dataset });
     },
-    "pick-workflow"(button) {
+    async "pick-workflow"(button) {
       const { where, name, title } = button.dataset;
-      answered(post("workflows/pick", { where, name, title }));
+      if (await answered(post("workflows/pick", { where, name, title }))) toReport();
     },
     async "save-preset"(button) {
       const answer = await answered(post("workflows/save", { id: button.dataset.id, title: $("#preset-title").value }));
@@ -124,5 +129,5 @@
   function toWorkflows() {
     $("#tabs button[role=tab][data-tab-id=workflows]")?.click();
   }
-  window.comfy.workflows = { sendFile, openWorkflow, refreshReport, showNeeds, toWorkflows, show, getJson };
+  window.comfy.workflows = { sendFile, openWorkflow, refreshReport, showNeeds, toReport, toWorkflows, show, getJson };
 })();

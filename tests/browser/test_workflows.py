@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.browser.support import choose, set_field
+from tests.browser.support import PHONE, choose, set_field
 from tests.client.publisher import Publisher
 from tests.web.support import picture_bytes
 from tests.workflow import media
@@ -140,6 +140,17 @@ def test_template_and_saved_workflow_open_forms_and_run(page: Any, sources: Path
     page.evaluate("document.querySelector('#stage audio').play()")
     page.wait_for_function("document.querySelector('#stage audio').currentTime > 0.1")
     assert page.evaluate("document.querySelector('#stage audio').error") is None
+
+
+def test_picked_preset_is_in_sight_on_a_phone(page: Any) -> None:
+    page.set_viewport_size(PHONE)
+    to_workflows(page)
+    page.click("summary:has-text('Shipped presets')")
+    page.click(".source:has-text('FLUX.1 dev')")
+    page.wait_for_selector("#opened h2:has-text('FLUX.1 dev')")
+    page.wait_for_function(
+        "innerHeight - 52 > document.querySelector('#opened .acts').getBoundingClientRect().bottom"
+    )
 
 
 def test_workflow_list_growing_keeps_each_entry_clickable(page: Any, sources: Path) -> None:
