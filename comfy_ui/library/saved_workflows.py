@@ -51,6 +51,16 @@ class SavedWorkflows:
         for old in sidecars[KEPT_OPENED:]:
             _remove(self.opened, old.stem)
 
+    def find_opened(self, name: str) -> tuple[Preset, dict[str, Any] | None] | None:
+        """Return an opened workflow that was saved, with its editor-format file, if any."""
+        path = next((path for path in self.opened.glob("*.toml") if path.stem == name), None)
+        if path is None:
+            return None
+        try:
+            return load_preset(path), self.editor_file(name)
+        except ValidationError:  # not complete, or from another version
+            return None
+
     def keep_tools(self, presets: Iterable[Preset]) -> None:
         """Make these the presets in ``tools``. Those of past jobs stay, so that they can be reused.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -15,6 +16,7 @@ from ..errors import (
     InvalidWorkflowError,
     MissingModel,
     Problem,
+    StorageError,
     ValidationError,
 )
 from ..library.saved_workflows import SavedWorkflows
@@ -28,6 +30,8 @@ from ..workflow.presets.preset_store import Preset
 from .server_connection import ServerConnection
 
 __all__ = ["DroppedFile", "OpenWorkflows", "OpenedWorkflow", "title_of"]
+
+logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 _KEPT: Final = 64
@@ -76,7 +80,11 @@ class DroppedFile:
 
 
 class OpenWorkflows:
-    """The newest opened workflows and dropped files, in memory."""
+    """The newest opened workflows and dropped files, in memory.
+
+    Where opened workflows cannot run before they are saved as presets, they are also kept on disk:
+    there a page may come to another app, or to the next run of this one.
+    """
 
     def __init__(self, connection: ServerConnection, saved_workflows: SavedWorkflows) -> None:
         self._connection = connection
@@ -97,6 +105,16 @@ class OpenWorkflows:
         opened = replace(opened, problems=(*_of_form(problems, opened.preset),), library=library)
         self._opened[opened_id] = opened
         return opened
+
+    async def recall(self, opened_id: str) -> OpenedWorkflow | None:
+        """Find a workflow like :meth:`find`, also one that another app or run has opened."""
+        if opened_id not in self._opened and self._connection.catalog.find(opened_id) is None:
+            kept = await asyncio.to_thread(self._saved_workflows.find_opened, opened_id)
+            if kept is not None:
+                preset, editor = kept
+                opened = OpenedWorkflow(opened_id, preset.title, preset, editor=editor)
+                _put(self._opened, opened_id, opened)
+        return self.find(opened_id)
 
     async def keep(self, opened_id: str) -> None:
         """Save an opened workflow where jobs find it. Presets stay as they are.
@@ -162,6 +180,11 @@ class OpenWorkflows:
         if kept is not None and opened.preset is not None and kept.graph == opened.preset.graph:
             opened = replace(opened, title=kept.title, preset=kept)  # its form may be edited
         _put(self._opened, opened.id, opened)
+        if not self._connection.keeps_opened:
+            try:
+                await self._keep(opened)
+            except StorageError as error:
+                logger.warning("An opened workflow is only in memory: %s", error)
         return opened
 
     def put_down(self, dropped: DroppedFile) -> str:

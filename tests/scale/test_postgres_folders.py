@@ -155,7 +155,7 @@ def test_other_files_are_neither_sent_nor_written(
 ) -> None:
     monkeypatch.setattr(module, "_MAX_BYTES", 10)
     one, other = apps
-    names = ["secret.key", "wildcards/.hidden.txt", "wildcards/run.sh", "opened/a.json"]
+    names = ["secret.key", "wildcards/.hidden.txt", "wildcards/run.sh", "files/a.json"]
     for name in (*names, "wildcards/large.txt"):
         one.write(name, "x" * (20 if "large" in name else 1))
     one.write("wildcards/b.txt", "small")

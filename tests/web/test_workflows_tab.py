@@ -88,6 +88,24 @@ async def test_open_workflows_keep_adds_the_workflow_to_the_catalog(services: An
     assert (entry.preset.id, entry.opened, entry.ready) == (opened.id, True, True)
 
 
+async def test_open_workflows_of_another_app_or_run_is_found_edited_and_not_run(
+    services: Any, tmp_path: Path
+) -> None:
+    services.keeps_opened = False
+    opened = await services.open_workflows.open(json.dumps(BLUR).encode(), title="Plain")
+    other = FakeServices(services.client, tmp_path)
+    other.catalog = PresetCatalog(services.client, [], folders=[other.saved_workflows.presets])
+    await other.catalog.refresh()
+    assert other.open_workflows.find(opened.id) is None
+    found = await other.open_workflows.recall(opened.id)
+    assert found == opened
+    await other.open_workflows.edit(found.preset.model_copy(update={"title": "Edited"}))
+    restarted = FakeServices(services.client, tmp_path).open_workflows
+    assert (await restarted.recall(opened.id)).title == "Edited"
+    assert other.catalog.find(opened.id) is None, "it is no preset yet"
+    assert await other.open_workflows.recall("../secret") is None
+
+
 async def test_open_workflows_missing_input_file_leaves_the_param_empty(services: Any) -> None:
     graph = json.loads(json.dumps(BLUR))
     graph["1"] = {"class_type": "LoadImage", "inputs": {"image": "gone.png"}}

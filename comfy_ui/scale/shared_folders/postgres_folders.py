@@ -34,7 +34,7 @@ logger = logging.getLogger(__name__)
 Connection: TypeAlias = psycopg.Connection[TupleRow]
 _Stamp: TypeAlias = tuple[int, int, int]
 
-_FOLDERS: Final = ("preset_versions", "presets", "styles", "tags", "tools", "wildcards")
+_FOLDERS: Final = ("opened", "preset_versions", "presets", "styles", "tags", "tools", "wildcards")
 _ENDINGS: Final = frozenset(
     {".csv", ".jpg", ".json", ".png", ".toml", ".txt", ".webp", ".yaml", ".yml"}
 )

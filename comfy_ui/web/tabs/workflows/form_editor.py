@@ -68,13 +68,13 @@ class FormEditor:
     async def _open(self, request: Request) -> Response:
         """Show the editor."""
         self._access.require("open_workflow", request)
-        return await self._shown(self._preset(request.query_params.get("id", "")))
+        return await self._shown(await self._preset(request.query_params.get("id", "")))
 
     async def _edit(self, request: Request) -> Response:
         """Save an edited form, or draw the form that it would give."""
         user_id = self._access.require("open_workflow", request)
         wish = asked(_FormRequest, await body(request))
-        preset = edited(self._preset(wish.id), wish.form)
+        preset = edited(await self._preset(wish.id), wish.form)
         if wish.preview:
             library = self._services.catalog.library
             return _answer(preset_form.form(preset, {}, library=library))
@@ -131,7 +131,7 @@ class FormEditor:
     async def _export(self, request: Request) -> Response:
         """Send a preset's files as a ZIP, or the file of ComfyUI's editor with the form in it."""
         self._access.require("open_workflow", request)
-        preset = self._preset(request.query_params.get("id", ""))
+        preset = await self._preset(request.query_params.get("id", ""))
         saved = self._services.saved_workflows
         if request.query_params.get("to") != "comfyui":
             content = await asyncio.to_thread(saved.archive, preset.id)
@@ -147,8 +147,8 @@ class FormEditor:
         text = json.dumps(file, ensure_ascii=False, indent=1)
         return _download(text.encode(), f"{preset.id}.json", "application/json")
 
-    def _preset(self, name: str) -> Preset:
-        opened = self._services.open_workflows.find(name)
+    async def _preset(self, name: str) -> Preset:
+        opened = await self._services.open_workflows.recall(name)
         preset = opened.preset if opened is not None else self._services.catalog.find(name)
         if preset is None:
             raise ValidationError("This preset no longer exists.")

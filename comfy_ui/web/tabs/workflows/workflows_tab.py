@@ -157,7 +157,9 @@ class WorkflowsTab(Tab):
     async def _show(self, request: Request) -> Response:
         """Show an opened workflow or a preset with what it lacks now."""
         self._access.require("open_workflow", request)
-        return _answer(self._current_report(request.query_params.get("id", "")))
+        name = request.query_params.get("id", "")
+        await self._open_workflows.recall(name)
+        return _answer(self._current_report(name))
 
     def _current_report(self, name: str) -> Html:
         opened = self._open_workflows.find(name)
@@ -181,7 +183,7 @@ class WorkflowsTab(Tab):
         """Save an opened workflow as a preset."""
         user_id = self._access.require("open_workflow", request)
         wish = asked(_Save, await body(request))
-        opened = self._open_workflows.find(wish.id)
+        opened = await self._open_workflows.recall(wish.id)
         try:
             if opened is None or opened.preset is None:
                 raise ValidationError("Open the workflow again first.")
