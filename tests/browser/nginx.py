@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import time
@@ -14,6 +15,25 @@ import httpx
 import pytest
 
 from tests.browser import support
+
+_TEMPORARY = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+
+
+def scale_conf(folder: Path, port: int, addresses: list[str]) -> str:
+    """The configuration for several apps that users get, with the addresses and folders of a test.
+
+    Responses say in ``X-App`` which app they come from.
+    """
+    text = (support.ROOT / "nginx.scale.conf").read_text(encoding="utf-8")
+    servers = re.compile(r"( *server )app\d+:7860( .*\n)(?: *server app\d+:7860 .*\n)*")
+    text = servers.sub(lambda m: "".join(f"{m[1]}{address}{m[2]}" for address in addresses), text)
+    text = text.replace("listen 8080;", f"listen 127.0.0.1:{port};")
+    text = text.replace(
+        "proxy_pass http://apps;", "proxy_pass http://apps; add_header X-App $upstream_addr always;"
+    )
+    paths = "".join(f"{name}_temp_path {folder}/{name};\n" for name in _TEMPORARY)
+    text = text.replace("http {", f"http {{\naccess_log off;\n{paths}")
+    return f"pid {folder}/nginx.pid;\nerror_log {folder}/error.log;\n{text}"
 
 
 @contextmanager

@@ -142,14 +142,15 @@ def app_process(
 ) -> Iterator[tuple[str, ForkServerProcess]]:
     """Run ``app.py`` in a process of its own and yield its address and the process.
 
+    Its port is ``COMFY_UI_PORT`` in the environment, else a free one.
+
     The process is a fork of one that has imported Gradio, which costs ten seconds of CPU each time.
     ``tests/web/test_space.py`` and ``tests/cli`` start Python itself.
     """
-    port = free_port()
+    port = environment.setdefault("COMFY_UI_PORT", str(free_port()))
     inherited = {k: v for k, v in os.environ.items() if not k.startswith(("COMFY", "GRADIO"))}
     environment = {
         **inherited,
-        "COMFY_UI_PORT": str(port),
         "COMFY_UI_DATA_DIR": str(data_dir),
         "GRADIO_TEMP_DIR": str(data_dir / "gradio"),
         "NO_PROXY": "127.0.0.1,localhost",

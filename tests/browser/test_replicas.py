@@ -23,14 +23,13 @@ import yaml
 
 from comfy_ui.scale import postgres_migrations
 from tests.browser import support
-from tests.browser.nginx import running_nginx
+from tests.browser.nginx import running_nginx, scale_conf
 from tests.browser.support import generate, slowly
 from tests.scale.postgres_server import PostgresServer
 
 pytestmark = pytest.mark.browser
 
 LOGIN = ("anna", "anna's password")
-TEMPORARY = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
 PERCENT_JS = "() => document.querySelector('#stage .percent')?.textContent ?? ''"
 PROMPT = "#prompt textarea"
 
@@ -47,20 +46,6 @@ class Cluster:
     @property
     def addresses(self) -> list[str]:
         return [f"http://{address}" for address in self.apps]
-
-
-def nginx_conf(folder: Path, port: int, addresses: list[str]) -> str:
-    """The configuration that users get, with the addresses and folders of the test."""
-    text = (support.ROOT / "nginx.scale.conf").read_text(encoding="utf-8")
-    for number, address in enumerate(addresses, start=1):
-        text = text.replace(f"app{number}:7860", address)
-    text = text.replace("listen 8080;", f"listen 127.0.0.1:{port};")
-    text = text.replace(
-        "proxy_pass http://apps;", "proxy_pass http://apps; add_header X-App $upstream_addr always;"
-    )
-    paths = "".join(f"{name}_temp_path {folder}/{name};\n" for name in TEMPORARY)
-    text = text.replace("http {", f"http {{\naccess_log off;\n{paths}")
-    return f"pid {folder}/nginx.pid;\nerror_log {folder}/error.log;\n{text}"
 
 
 def _inherited() -> dict[str, str]:
@@ -120,7 +105,7 @@ def cluster(
             running = support.app_process(folder / "data", log, **environment)
             url, process = stack.enter_context(running)
             apps[url.removeprefix("http://")] = process
-        conf = partial(nginx_conf, folder, addresses=[*apps])
+        conf = partial(scale_conf, folder, addresses=[*apps])
         url = stack.enter_context(running_nginx(folder, conf, login="/login"))
         yield Cluster(url, apps, {**_inherited(), **environment, **data})
 

@@ -8,7 +8,8 @@ import logging
 import sys
 from dataclasses import fields
 
-from tests.scale.kill_workers import Plan, kill_workers
+from tests.scale.kill_workers import kill_workers
+from tests.scale.plan import Plan
 from tests.scale.postgres_server import postgres_server
 
 

@@ -1,4 +1,4 @@
-"""An app and its workers on PostgreSQL while workers are killed and the server is restarted.
+"""Apps and workers on PostgreSQL, while processes are killed and servers are away.
 
 ``python -m tests.scale`` runs it and prints the figures; ``--help`` lists its options. Needs Linux.
 """
@@ -6,260 +6,386 @@
 from __future__ import annotations
 
 import asyncio
-import logging
-import multiprocessing
-import os
 import random
-import signal
-import socket
+import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager, suppress
-from dataclasses import dataclass, field
-from multiprocessing import forkserver
-from multiprocessing.context import ForkServerProcess
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, suppress
 from pathlib import Path
-from statistics import quantiles
-from typing import Final
+from typing import Final, Protocol
+
+import psycopg
 
 from comfy_ui.client import ComfyWSClient
-from comfy_ui.errors import ComfyHeadlessError
-from comfy_ui.jobs.job_service import JobService, open_jobs
-from comfy_ui.scale.choose_queue import choose_queue
-from comfy_ui.scale.choose_stores import choose_stores
-from comfy_ui.scale.worker_process import run_worker
+from comfy_ui.jobs.job_service import JobService
+from comfy_ui.scale.choose_stores import open_documents
 from comfy_ui.settings import Settings, load_settings
-from comfy_ui.storage.records import EVERYONE, Job, JobRequest
-from tests.jobs.death_processes import serve_engine
-from tests.jobs.support import end_of, sleepy_graph
+from comfy_ui.web.auth.accounts import Accounts, Role
+from tests.scale import processes
+from tests.scale.http_page import HttpPage, write_preset
+from tests.scale.plan import Account, Plan, shares
 from tests.scale.postgres_server import PostgresServer, new_database
-from tests.scale.queue_cost import QueueCost, cost_with_postgres, cost_with_sqlite
-from tests.storage.s3_server import BUCKET, s3_server
+from tests.scale.processes import Replicas, Workers
+from tests.scale.queue_cost import cost_with_postgres, cost_with_sqlite
+from tests.scale.service_caller import ServiceCallers, opened_app
+from tests.storage.s3_server import BUCKET, S3Server, s3_server
 
-_PROCESSES: Final = multiprocessing.get_context("forkserver")
-_PROCESSES.set_forkserver_preload(["tests.scale.kill_workers"])  # a new worker costs little
-_HZ: Final = os.sysconf("SC_CLK_TCK")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Plan:
-    """What happens. One of the ``users`` submits as many jobs as all others together.
-
-    ``apps`` share the jobs: each gets an equal part of the submissions, and another one than that
-    which got a job follows it. They are job services in one process, without their pages. ``s3``: 1
-    for files in an S3 server, and a data folder for each process as on hosts of their own.
-    """
-
-    jobs: int = 200
-    apps: int = 1
-    s3: int = 0
-    users: int = 10
-    workers: int = 2
-    job_s: float = 0.05
-    kill_every_s: float = 2.0
-    stop_database_s: float = 1.0
-    restarts: int = 1
-    quiet_jobs: int = 20
-    cost_jobs: int = 200
-    within_s: float = 600.0
-    seed: int = 0
-
-    def requests(self) -> list[JobRequest]:
-        """The jobs, with keys: one that is submitted again after an error is not added twice."""
-        users = [f"user{n}" for n in range(1, self.users)]
-        requests = []
-        for number in range(self.jobs):
-            user = users[number // 2 % len(users)] if number % 2 else "flood"
-            graph = sleepy_graph(nonce=number, seconds=self.job_s)
-            requests.append(JobRequest(user_id=user, preset="s", graph=graph, key=str(number)))
-        return requests
+FIRST: Final = "first"
+"""The user of the jobs from which the costs of a job are learned."""
+QUIET: Final = "quiet"
+"""The user of the jobs that run one after the other."""
+_FIRST_JOB: Final = 3_000_000
+_QUIET_JOB: Final = 1_000_000
+_AHEAD: Final = 80  # jobs that a user has in the queue; it takes 100
+_PASSWORD: Final = "a long password"
+_PREFIX: Final = "results"
+_PRINT_S: Final = 30.0
+_RESTART_S: Final = 3.0  # until a service manager starts an app again
 
 
-@dataclass(kw_only=True)
-class Account:
-    """What came of it. ``dispatch_s``: from the submission of a job to its start at an idle server;
-    ``page_s``: from its stored end to the page.
-    """
+class Callers(Protocol):
+    """Those who submit and follow jobs."""
 
-    jobs: int = 0
-    succeeded: int = 0
-    published_twice: int = 0
-    runs: int = 0
-    kills: int = 0
-    restarts: int = 0
-    resumed_at: float = 0.0
-    wall_s: float = 0.0
-    cpu_s: float = 0.0
-    shares: Sequence[int] = ()
-    dispatch_s: Sequence[float] = ()
-    page_s: Sequence[float] = ()
-    costs: dict[str, QueueCost] = field(default_factory=dict)
-    statuses: Counter[str] = field(default_factory=Counter)
-    errors: Sequence[str] = ()
+    async def submit(self, user: str, number: int) -> str:
+        """Submit a job until it is in the queue; return its id."""
+        ...
+
+    async def set_paused(self, *, paused: bool) -> None:
+        """Pause the queue for everyone, or resume it."""
+        ...
+
+    async def end_of(self, user: str, number: int) -> tuple[str, float]:
+        """Submit a job and follow it; return its id and when its end was seen."""
+        ...
+
+
+class PageCallers:
+    """Pages of users over HTTP. Each shows the stage all the time."""
+
+    def __init__(self, pages: dict[str, HttpPage]) -> None:
+        self._pages = pages
+
+    async def submit(self, user: str, number: int) -> str:
+        return await self._pages[user].press(number)
+
+    async def set_paused(self, *, paused: bool) -> None:
+        await self._pages[FIRST].pause_everyone(paused=paused)
+
+    async def end_of(self, user: str, number: int) -> tuple[str, float]:
+        page = self._pages[user]
+        job = await page.press(number)
+        async with asyncio.timeout(60):
+            while job not in page.ended:  # noqa: ASYNC110 -- the page's stage knows no events
+                await asyncio.sleep(0.005)
+        return job, page.ended[job]
+
+
+class _Ends:
+    """How many jobs of each user have ended, read from the table now and then."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self.by_user = Counter[str]()
 
     @property
-    def fine(self) -> bool:
-        """Whether each job was published once."""
-        return self.succeeded == self.jobs and not self.published_twice
+    def count(self) -> int:
+        return self.by_user.total()
 
-    def __str__(self) -> str:
-        rows = [
-            ("jobs", self.jobs),
-            ("lost", self.jobs - self.succeeded),
-            ("published twice", self.published_twice),
-            ("runs beyond one per job", self.runs - self.jobs),
-            ("workers killed", self.kills),
-            ("restarts of PostgreSQL", self.restarts),
-            ("jobs a second", f"{self.jobs / self.wall_s:.1f}"),
-            ("CPU seconds of all processes", f"{self.cpu_s:.0f}"),
-            ("fairness (Jain)", f"{_fairness(self.shares):.3f} of {[*self.shares]}"),
-            ("dispatch, p50 / p95", _percentiles(self.dispatch_s)),
-            ("event to page, p50 / p95", _percentiles(self.page_s)),
-            *((f"a job in the queue, {name}", cost) for name, cost in self.costs.items()),
-            ("ends", dict(self.statuses)),
-            *(("error", error) for error in self.errors),
+    async def keep_reading(self) -> None:
+        while True:
+            with suppress(psycopg.Error):  # it is away
+                async with await psycopg.AsyncConnection.connect(
+                    self._url, autocommit=True
+                ) as connection:
+                    while True:
+                        cursor = await connection.execute(
+                            "SELECT user_id, count(*) FROM jobs"
+                            " WHERE finished_at IS NOT NULL GROUP BY user_id"
+                        )
+                        rows = await cursor.fetchall()
+                        self.by_user = Counter({_name(user): count for user, count in rows})
+                        await asyncio.sleep(0.5)
+            await asyncio.sleep(0.5)
+
+
+def _name(user_id: str) -> str:
+    """Return a user as the plan names them: a login has a prefix."""
+    return user_id.rpartition(":")[2]
+
+
+class _Run:
+    """A run of a plan, with all that it needs."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        account: Account,
+        *,
+        callers: Callers,
+        workers: Workers,
+        server: PostgresServer,
+        replicas: Replicas | None,
+        s3: S3Server | None,
+        killed_at: dict[str, float],
+        ends: _Ends,
+    ) -> None:
+        self._plan = plan
+        self._account = account
+        self._callers = callers
+        self._workers = workers
+        self._server = server
+        self._replicas = replicas
+        self._s3 = s3
+        self._killed_at = killed_at
+        self._ends = ends
+        self._chance = random.Random(plan.seed)
+        self._over = asyncio.Event()
+
+    async def run(self) -> None:
+        """Submit the jobs and wait for their ends, while processes are killed."""
+        plan = self._plan
+        # The costs of jobs are known then, by which their users share the servers.
+        for number in range(plan.workers):
+            await self._callers.end_of(FIRST, _FIRST_JOB + number)
+        if plan.replicas:
+            await asyncio.sleep(plan.learn_s)
+        # Jobs that wait together, so that all users have something to share.
+        await self._callers.set_paused(paused=True)
+        filled = {user: asyncio.Event() for user in plan.user_ids()}
+        async with asyncio.TaskGroup() as tasks:
+            submissions = [
+                tasks.create_task(self._submit_all(user, filled[user])) for user in filled
+            ]
+            async with asyncio.timeout(plan.within_s):
+                await asyncio.gather(*(event.wait() for event in filled.values()))
+            await self._callers.set_paused(paused=False)
+            start = time.monotonic()
+            disturbances = [
+                tasks.create_task(self._kill_workers()),
+                tasks.create_task(self._disturb()),
+                tasks.create_task(self._print_progress()),
+            ]
+            try:
+                async with asyncio.timeout(plan.within_s):
+                    await asyncio.gather(*submissions, disturbances[1])
+                    while self._ends.count < plan.jobs + plan.workers:  # noqa: ASYNC110 -- others end them
+                        await asyncio.sleep(0.1)
+            finally:
+                self._over.set()
+                self._account.wall_s = time.monotonic() - start
+
+    async def _submit_all(self, user: str, filled: asyncio.Event) -> None:
+        numbers = [n for n in range(self._plan.jobs) if self._plan.user_of(n) == user]
+        for submitted, number in enumerate(numbers):
+            while submitted - self._ends.by_user[user] >= _AHEAD:
+                filled.set()
+                await asyncio.sleep(0.2)
+            await self._callers.submit(user, number)
+        filled.set()
+
+    async def _kill_workers(self) -> None:
+        """Kill one worker after the other; on a slow machine, let them end some jobs before."""
+        ended = self._ends.count
+        while not await self._passed(self._plan.kill_every_s):
+            if self._ends.count - ended >= self._plan.workers:
+                await asyncio.to_thread(
+                    self._workers.kill, self._chance.randrange(self._plan.workers)
+                )
+                self._account.kills += 1
+                ended = self._ends.count
+
+    async def _disturb(self) -> None:
+        """Take one server after the other away, spread over the jobs."""
+        plan = self._plan
+        kinds: list[tuple[int, Callable[[], Awaitable[None]]]] = [
+            (plan.restarts, self._restart_database),
+            (plan.replica_kills, self._kill_app),
+            (plan.s3_stops, self._stop_s3),
         ]
-        return "\n".join(f"| {name} | {value} |" for name, value in rows)
+        steps = sorted(
+            ((number + 0.5) / count, kind, take_away)
+            for kind, (count, take_away) in enumerate(kinds)
+            for number in range(count)
+        )
+        for number, (*_, take_away) in enumerate(steps, start=1):
+            while self._ends.count < plan.jobs * number / (len(steps) + 1):  # noqa: ASYNC110 -- as above
+                await asyncio.sleep(0.1)
+            await take_away()
 
+    async def _print_progress(self) -> None:
+        while not await self._passed(_PRINT_S):
+            line = f"{self._ends.count} of {self._plan.jobs + self._plan.workers} jobs have ended."
+            print(line, file=sys.stderr, flush=True)
 
-def _percentiles(seconds: Sequence[float]) -> str:
-    if len(seconds) < 2:
-        return "-"
-    cuts = quantiles(seconds, n=20, method="inclusive")
-    return f"{cuts[9] * 1000:.0f} / {cuts[18] * 1000:.0f} ms"
+    async def _restart_database(self) -> None:
+        await asyncio.to_thread(self._server.stop)
+        await asyncio.sleep(self._plan.stop_database_s)
+        await asyncio.to_thread(self._server.start)
+        self._account.restarts += 1
+
+    async def _kill_app(self) -> None:
+        assert self._replicas is not None, "only with --replicas"
+        number = self._chance.randrange(len(self._replicas.addresses))
+        self._killed_at[self._replicas.addresses[number]] = time.time()
+        self._replicas.kill(number)
+        self._account.replica_kills += 1
+        await asyncio.sleep(_RESTART_S)
+        await asyncio.to_thread(self._replicas.start_again, number)
+
+    async def _stop_s3(self) -> None:
+        assert self._s3 is not None, "only with --s3 1"
+        self._s3.stop()
+        await asyncio.sleep(self._plan.stop_s3_s)
+        await asyncio.to_thread(self._s3.start)
+        self._account.s3_stops += 1
+
+    async def _passed(self, seconds: float) -> bool:
+        """Wait; whether all jobs have ended meanwhile."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._over.wait()
+        return self._over.is_set()
 
 
 async def kill_workers(plan: Plan, server: PostgresServer) -> Account:
     """Run a plan; afterwards measure single jobs, and what they cost in the queue."""
-    account = Account(jobs=plan.jobs + plan.workers)
-    cpu_s = _cpu_s([os.getpid(), *_forkserver_pids()])
-    with ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        engines = [stack.enter_context(_engine(folder / f"engine{n}")) for n in range(plan.workers)]
-        async with new_database() as url, ComfyWSClient(url=engines[0].url) as client:
-            if plan.s3:
-                bucket = stack.enter_context(s3_server(folder / "s3"))
-                stack.enter_context(_environment(bucket.environment))
-            settings = load_settings(
-                database=url,
-                workers="external",
-                data_dir=folder / "data",
-                files=f"s3://{BUCKET}/results" if plan.s3 else None,
-            )
-            urls = [engine.url for engine in engines]
-            async with AsyncExitStack() as opened:
-                workers = opened.enter_context(_workers(settings, urls))
-                apps = [
-                    await opened.enter_async_context(_app(_of_host(settings, f"app{n}"), client))
-                    for n in range(plan.apps)
-                ]
-                await _run(plan, account, apps, workers, server)
-                await _check(account, server, url)
-                runs = (len([*engine.output.glob("made_*")]) for engine in engines)
-                account.runs = sum(runs)
-                account.dispatch_s, account.page_s = await _one_by_one(plan, apps)
-        account.cpu_s = _cpu_s([os.getpid(), *_forkserver_pids(), *server.pids()]) - cpu_s
+    account = Account(jobs=plan.jobs + plan.workers + plan.quiet_jobs)
+    processes.preload(apps=bool(plan.replicas))
+    cpu_s = processes.cpu_s()
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        async with new_database() as url:
+            await _run(plan, account, server, url, folder)
+        account.cpu_s = processes.cpu_s(*server.pids()) - cpu_s
         if plan.cost_jobs:
             async with new_database() as url:
                 account.costs = {
                     "SQLite": await cost_with_sqlite(folder / "sqlite", plan.cost_jobs),
                     "PostgreSQL": await cost_with_postgres(
-                        url, folder / "cost", plan.cost_jobs, lambda: _cpu_s(server.pids())
+                        url,
+                        folder / "cost",
+                        plan.cost_jobs,
+                        lambda: processes.cpu_s(*server.pids()) - processes.cpu_s(),
                     ),
                 }
     return account
 
 
 async def _run(
-    plan: Plan,
-    account: Account,
-    apps: Sequence[JobService],
-    workers: _Workers,
-    server: PostgresServer,
+    plan: Plan, account: Account, server: PostgresServer, url: str, folder: Path
 ) -> None:
-    """Submit the jobs and wait for their ends, while workers are killed."""
-    jobs = apps[-1]
-    # The costs of jobs are known then, by which their users share the servers.
-    first = [
-        JobRequest(
-            user_id="first", preset="s", graph=sleepy_graph(nonce=3_000_000 + n, seconds=plan.job_s)
+    killed_at: dict[str, float] = {}
+    with ExitStack() as stack:
+        engines = [
+            stack.enter_context(processes.engine(folder / f"engine{n}"))
+            for n in range(plan.workers)
+        ]
+        s3 = stack.enter_context(s3_server(folder / "s3")) if plan.s3 else None
+        if s3:
+            stack.enter_context(processes.environment(s3.environment))
+        settings = load_settings(
+            database=url,
+            workers="external",
+            data_dir=folder / "data",
+            files=f"s3://{BUCKET}/{_PREFIX}" if s3 else None,
         )
-        for n in range(plan.workers)
+        urls = [engine.url for engine in engines]
+        workers = stack.enter_context(processes.running_workers(settings, urls))
+        ends = _Ends(url)
+        async with AsyncExitStack() as opened:
+            replicas: Replicas | None = None
+            pages: dict[str, HttpPage] = {}
+            callers: Callers
+            if plan.replicas:
+                replicas, pages = await _open_pages(plan, settings, urls[0], killed_at, opened)
+                callers = PageCallers(pages)
+            else:
+                callers = ServiceCallers(
+                    await _open_apps(plan, settings, urls[0], opened), job_s=plan.job_s
+                )
+            await opened.enter_async_context(_task(ends.keep_reading()))
+            run = _Run(
+                plan,
+                account,
+                callers=callers,
+                workers=workers,
+                server=server,
+                replicas=replicas,
+                s3=s3,
+                killed_at=killed_at,
+                ends=ends,
+            )
+            await run.run()
+            quiet = await _one_by_one(plan, callers)
+            for page in pages.values():
+                account.resumed_s = [*account.resumed_s, *page.resumed_s]
+                account.refusals += page.refusals
+            await _check(account, url, quiet, s3)
+            account.runs = sum(len([*engine.output.glob("made*")]) for engine in engines)
+
+
+async def _open_pages(
+    plan: Plan,
+    settings: Settings,
+    comfyui_url: str,
+    killed_at: dict[str, float],
+    opened: AsyncExitStack,
+) -> tuple[Replicas, dict[str, HttpPage]]:
+    """Start the apps, and a page of each user that shows the stage."""
+    write_preset(settings.presets_dir, job_s=plan.job_s)
+    users = [FIRST, QUIET, *plan.user_ids()]
+    documents = open_documents(settings)
+    accounts = Accounts(documents)
+    for user in users:
+        accounts.add(user, _PASSWORD, Role.ADMIN)  # without rate limits
+    replicas = opened.enter_context(
+        processes.running_replicas(settings.data_dir.parent, settings, comfyui_url, plan.replicas)
+    )
+    pages = {user: HttpPage(replicas.url, killed_at) for user in users}
+    for user, page in pages.items():
+        opened.push_async_callback(page.aclose)
+        await page.log_in(user, _PASSWORD)
+    return replicas, pages
+
+
+async def _open_apps(
+    plan: Plan, settings: Settings, comfyui_url: str, opened: AsyncExitStack
+) -> Sequence[JobService]:
+    client = await opened.enter_async_context(ComfyWSClient(url=comfyui_url))
+    return [
+        await opened.enter_async_context(opened_app(processes.of_host(settings, f"app{n}"), client))
+        for n in range(plan.apps)
     ]
-    for job in [await jobs.submit(request) for request in first]:
-        await end_of(jobs, job, within_s=plan.within_s)
-    requests = [*enumerate(plan.requests())]
-    early = len(requests) * 4 // 5  # they wait together, so all users have something to share
-    await jobs.set_paused(EVERYONE, paused=True)
-    async with asyncio.timeout(plan.within_s):
-        await asyncio.gather(*(_submit(apps[n % len(apps)], r) for n, r in requests[:early]))
-    account.resumed_at = time.time()
-    await jobs.set_paused(EVERYONE, paused=False)
-    start = time.monotonic()
-    ended = asyncio.Event()
-    disturbances = [
-        asyncio.create_task(_kill(plan, account, jobs, workers, ended)),
-        asyncio.create_task(_restart(plan, account, server, ended)),
-    ]
+
+
+@asynccontextmanager
+async def _task(work: Awaitable[None]) -> AsyncIterator[None]:
+    """Run something in the background. If it fails, so does the end of the context."""
+    task = asyncio.ensure_future(work)
     try:
-        async with asyncio.timeout(plan.within_s):
-            await asyncio.gather(*(_submit(apps[n % len(apps)], r) for n, r in requests[early:]))
-            await disturbances[1]
-            while sum(await jobs.counts()):  # noqa: ASYNC110 -- there is no event for all users
-                await asyncio.sleep(0.1)
+        yield
     finally:
-        ended.set()
-        await asyncio.gather(*disturbances)
-        account.wall_s = time.monotonic() - start
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
 
 
-async def _submit(jobs: JobService, request: JobRequest) -> Job:
-    while True:  # as a client does that gets an error while PostgreSQL is down
-        try:
-            return await jobs.submit(request)
-        except ComfyHeadlessError as error:
-            if "waiting already" not in str(error) and "database" not in str(error):
-                raise
-            await asyncio.sleep(0.2)
+async def _one_by_one(plan: Plan, callers: Callers) -> list[tuple[str, float, float]]:
+    """Run jobs one after the other, without disturbance: their ids, submissions and ends."""
+    jobs = []
+    for number in range(plan.quiet_jobs):
+        submitted_at = time.time()
+        job, seen_at = await callers.end_of(QUIET, _QUIET_JOB + number)
+        jobs.append((job, submitted_at, seen_at))
+    return jobs
 
 
-async def _kill(
-    plan: Plan, account: Account, jobs: JobService, workers: _Workers, ended: asyncio.Event
+async def _check(
+    account: Account, url: str, quiet: Sequence[tuple[str, float, float]], s3: S3Server | None
 ) -> None:
-    """Kill one worker after the other, but on a slow machine let them end some jobs in between."""
-    chance = random.Random(plan.seed)
-    unfinished = sum(await jobs.counts())
-    while not ended.is_set():
-        with suppress(TimeoutError):
-            async with asyncio.timeout(plan.kill_every_s):
-                await ended.wait()
-                return
-        now_unfinished = sum(await jobs.counts())
-        if unfinished - now_unfinished >= plan.workers or now_unfinished > unfinished:
-            workers.kill(chance.randrange(plan.workers))
-            account.kills += 1
-            unfinished = now_unfinished
-
-
-async def _restart(
-    plan: Plan, account: Account, server: PostgresServer, ended: asyncio.Event
-) -> None:
-    for _ in range(plan.restarts):
-        with suppress(TimeoutError):
-            async with asyncio.timeout(max(4.0, plan.jobs / 40)):
-                await ended.wait()
-        await asyncio.to_thread(server.stop)
-        await asyncio.sleep(plan.stop_database_s)
-        await asyncio.to_thread(server.start)
-        account.restarts += 1
-
-
-async def _check(account: Account, server: PostgresServer, url: str) -> None:
     """Count the ends and results of the jobs, as the tables have them."""
-    import psycopg
-
     async with await psycopg.AsyncConnection.connect(url) as connection:
         cursor = await connection.execute("SELECT status, count(*) FROM jobs GROUP BY status")
         account.statuses = Counter(dict(await cursor.fetchall()))
@@ -270,172 +396,17 @@ async def _check(account: Account, server: PostgresServer, url: str) -> None:
             "SELECT count(*) FROM (SELECT FROM items GROUP BY job_id HAVING count(*) > 1) AS twice"
         )
         account.published_twice = ((await cursor.fetchone()) or (0,))[0]
+        if s3:
+            cursor = await connection.execute("SELECT path FROM items")
+            account.missing_files = sum(
+                not s3.object(f"{_PREFIX}/{path}").is_file() for (path,) in await cursor.fetchall()
+            )
         cursor = await connection.execute(
-            "SELECT user_id FROM jobs WHERE user_id <> 'first' AND start_tag IS NOT NULL"
-            " AND created_at < %s ORDER BY start_tag",
-            (account.resumed_at,),
+            "SELECT user_id FROM jobs WHERE start_tag IS NOT NULL ORDER BY start_tag"
         )
-        account.shares = _shares([user for (user,) in await cursor.fetchall()])
-
-
-def _shares(order: Sequence[str]) -> list[int]:
-    """Return how many jobs of each user had started when the first user had none left."""
-    remaining, served = Counter(order), Counter[str]()
-    for user in order:
-        served[user] += 1
-        remaining[user] -= 1
-        if not remaining[user]:
-            break
-    return [served[user] for user in remaining]
-
-
-def _fairness(shares: Sequence[int]) -> float:
-    """Return Jain's index; 1 if nothing was shared."""
-    squares = len(shares) * sum(share**2 for share in shares)
-    return sum(shares) ** 2 / squares if squares else 1.0
-
-
-async def _one_by_one(plan: Plan, apps: Sequence[JobService]) -> tuple[list[float], list[float]]:
-    """Run jobs one after the other, without disturbance."""
-    dispatch_s, page_s = [], []
-    for number in range(plan.quiet_jobs):
-        graph = sleepy_graph(nonce=1_000_000 + number, seconds=plan.job_s)
-        submitted_at = time.time()
-        jobs, other = apps[number % len(apps)], apps[(number + 1) % len(apps)]
-        job = await jobs.submit(JobRequest(user_id="quiet", preset="s", graph=graph))
-        await end_of(other, job, within_s=60.0)
-        seen_at = time.time()
-        ended = await jobs.job(job.id, "quiet")
-        dispatch_s.append((ended.started_at or seen_at) - submitted_at)
-        page_s.append(seen_at - (ended.finished_at or seen_at))
-    return dispatch_s, page_s
-
-
-def _cpu_s(pids: Sequence[int]) -> float:
-    """Return the CPU seconds of processes and of their ended children."""
-    ticks = 0
-    for pid in pids:
-        with suppress(OSError):
-            stat = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-            ticks += sum(map(int, stat[11:15]))
-    return ticks / _HZ
-
-
-def _forkserver_pids() -> list[int]:
-    """Return the server that starts the processes; its figures include those that have ended."""
-    pid = forkserver._forkserver._forkserver_pid  # type: ignore[attr-defined]
-    return [] if pid is None else [pid]
-
-
-@contextmanager
-def _environment(values: Mapping[str, str]) -> Iterator[None]:
-    """Set environment variables of this process, and of those that start meanwhile."""
-    before = dict(os.environ)
-    os.environ.update(values)
-    try:
-        yield
-    finally:
-        for name in values.keys() - before.keys():
-            del os.environ[name]
-        os.environ.update(before)
-
-
-def _of_host(settings: Settings, name: str) -> Settings:
-    """Return the settings of one host: with S3, each has a data folder of its own."""
-    if settings.files is None:
-        return settings
-    return settings.model_copy(update={"data_dir": settings.data_dir / name})
-
-
-# Processes
-
-
-@asynccontextmanager
-async def _app(settings: Settings, client: ComfyWSClient) -> AsyncIterator[JobService]:
-    queue = choose_queue(settings)
-    async with open_jobs(
-        client=client,
-        data_dir=settings.data_dir,
-        waiting_limit=1000,
-        open_stores=choose_stores(settings),
-        open_queue=queue.open_queue,
-        external_workers=queue.external_workers,
-    ) as jobs:
-        yield jobs
-
-
-@dataclass(frozen=True)
-class _Engine:
-    url: str
-    output: Path
-
-
-@contextmanager
-def _engine(folder: Path) -> Iterator[_Engine]:
-    folder.mkdir()
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    process = _PROCESSES.Process(target=serve_engine, args=(port, str(folder)), daemon=True)
-    process.start()
-    try:
-        yield _Engine(f"http://127.0.0.1:{port}", folder / "output")
-    finally:
-        process.kill()
-        process.join()
-
-
-class _Workers:
-    """The workers, each started again when it was killed, as a service manager does."""
-
-    def __init__(self, settings: Settings, urls: Sequence[str]) -> None:
-        self._settings = settings
-        self._urls = urls
-        self._processes: list[ForkServerProcess] = [*map(self._start, range(len(urls)))]
-
-    def _start(self, number: int) -> ForkServerProcess:
-        settings = _of_host(self._settings, f"host{number}")
-        # The processes are forked from a server that started before the environment was set.
-        arguments = (self._urls[number], settings, dict(os.environ))
-        process = _PROCESSES.Process(target=_work, args=arguments, daemon=True)
-        process.start()
-        return process
-
-    def kill(self, number: int) -> None:
-        self._processes[number].kill()
-        self._processes[number].join()
-        self._processes[number] = self._start(number)
-
-    def close(self) -> None:
-        for process in self._processes:
-            process.terminate()
-        for process in self._processes:
-            process.join(30)
-            process.kill()
-
-
-@contextmanager
-def _workers(settings: Settings, urls: Sequence[str]) -> Iterator[_Workers]:
-    workers = _Workers(settings, urls)
-    try:
-        yield workers
-    finally:
-        workers.close()
-
-
-def _work(url: str, settings: Settings, environment: Mapping[str, str]) -> None:
-    """Be a worker, started again while it is refused or the database is down."""
-    os.environ.update(environment)
-    logging.disable(logging.WARNING)
-
-    async def run() -> None:
-        stop = asyncio.Event()
-        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
-        while not stop.is_set():
-            try:
-                async with ComfyWSClient(url=url) as client:
-                    await run_worker(settings, client, drain_s=5.0, stop=stop)
-            except ComfyHeadlessError:  # said by the log
-                await asyncio.sleep(0.5)
-
-    asyncio.run(run())
+        users = [_name(user) for (user,) in await cursor.fetchall()]
+        account.shares = shares([user for user in users if user not in {FIRST, QUIET}])
+        cursor = await connection.execute("SELECT id, started_at, finished_at FROM jobs")
+        times = {job: (started, finished) for job, started, finished in await cursor.fetchall()}
+        account.dispatch_s = [times[job][0] - submitted_at for job, submitted_at, _ in quiet]
+        account.page_s = [seen_at - times[job][1] for job, _, seen_at in quiet]
