@@ -59,13 +59,19 @@ class SdkClient:
         return self._process.stdin, self._process.stdout
 
 
-@pytest.fixture(scope="module", params=SDKS)
-def sdk(request: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[SdkClient]:
-    """A client for each SDK, in its own environment."""
-    python = new_environment(tmp_path_factory.mktemp("sdk") / "env", request.param)
-    client = SdkClient(python)
-    yield client
-    client.end()
+@pytest.fixture(scope="module")
+def sdks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, SdkClient]]:
+    """A client for each SDK, in its own environment: all of them call the same apps."""
+    folder = tmp_path_factory.mktemp("sdk")
+    clients = {sdk: SdkClient(new_environment(folder / sdk[5:], sdk)) for sdk in SDKS}
+    yield clients
+    for client in clients.values():
+        client.end()
+
+
+@pytest.fixture(params=SDKS)
+def sdk(request: Any, sdks: dict[str, SdkClient]) -> SdkClient:
+    return sdks[request.param]
 
 
 @pytest.fixture(scope="module")
