@@ -24,6 +24,9 @@ _NEWEST_OF_GROUP: Final = (
 )
 """As :data:`.items_page.NEWEST_OF_GROUP`, but not asked for each result: 248 ms became 33 ms for
 100,000 results, of which the newest 18,000 are in groups."""
+_HAS_PAIR: Final = "letter_pairs(search) @@ %s::tsquery"
+"""For the index: none serves LIKE with a word that is shorter than a trigram. A rare word of two
+letters among 100,000 results took 300 ms and takes 1 ms; one in each result, 45 ms instead of 1."""
 _COLUMNS = {
     "rating": ("rating", "DESC"),
     "largest": ("size_bytes", "DESC"),
@@ -64,6 +67,7 @@ class PostgresLibraryStore:
             *((_LABELED, (query.user_id, *label)) for label in terms.labels),
             *(("lower(items.preset) LIKE %s", _containing(preset)) for preset in terms.presets),
             *(("search LIKE %s", _containing(word)) for word in words),
+            *((_HAS_PAIR, _pair(word)) for word in words if len(word) <= 2 and word[0] > " "),
             *(("search NOT LIKE %s", _containing(word)) for word in terms.without),
             *(("jobs.graph ~* %s", _input_pattern("name", name)) for name in terms.models),
             *(("jobs.graph ~* %s", _input_pattern("lora", name)) for name in terms.loras),
@@ -442,6 +446,12 @@ def _containing(word: str) -> str:
     """Return the LIKE pattern of texts that contain a word."""
     escaped = word.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
     return f"%{escaped}%"
+
+
+def _pair(word: str) -> str:
+    """Return the tsquery of a word of one or two letters."""
+    escaped = word.replace("\\", "\\\\").replace("'", "''")
+    return f"'{escaped}'{':*' if len(word) == 1 else ''}"
 
 
 async def _unused(cursor: Cursor, paths: set[str]) -> Sequence[str]:

@@ -188,6 +188,36 @@ async def test_page_with_a_word_of_one_or_two_letters_has_every_text_with_it(
     assert await found("zx") == []
 
 
+@pytest.mark.parametrize(
+    ("prompt", "words"),
+    [
+        ("qj at dawn", ["q", "qj", "j", "AT", "wn"]),
+        ("it's a \\o/ :* 100%", ["'", "t's", "\\", "\\o", ":*", "%", "0%"]),
+        ("\u732b\u304c\u5bdd\u308b", ["\u732b", "\u5bdd\u308b"]),
+    ],
+)
+async def test_page_finds_words_of_one_or_two_letters(
+    stores: Stores, prompt: str, words: list[str]
+) -> None:
+    library, jobs = stores
+    (item,) = await add(jobs, prompt)
+    await add(jobs, "-")
+    for word in words:
+        found = await library.page(ItemQuery(user_id="ann", text=f'"{word}"'))
+        assert ids(found) == [item.id], word
+
+
+async def test_usage_of_several_results_changed_at_once_is_their_sum(stores: Stores) -> None:
+    library, jobs = stores
+    items = await add(jobs, "a", "b", "c")
+    await library.set_deleted(ids(items[:2]), "ann", 1.0)
+    assert await library.usage("ann", None) == StorageUsage(9, 18, 0, None)
+    await library.star(items[2].id, "ann", starred=True)
+    assert await library.usage("ann", None) == StorageUsage(9, 18, 0, None)
+    await library.purge(deleted_before=2.0, created_before=1e12)
+    assert await library.usage("ann", None) == StorageUsage(9, 0, 0, None)
+
+
 async def test_searches_are_saved_by_name_per_user(stores: Stores) -> None:
     library, _ = stores
     await library.save_search("ann", "Sea", {"text": "sea"}, now=1.0)
