@@ -372,6 +372,8 @@ def test_library_import_counts_first_adds_a_folder_and_undoes_it(
         folder.press_sequentially(str(tmp_path / "nowhere"))
         folder.press("Enter")
         page.wait_for_selector("#importing .said:has-text('no folder')")
+        assert not page.is_visible("#importing [data-part=start]")
+        assert not page.is_visible("#importing [data-part=all]")
         folder.fill(str(output))
         page.get_by_role("button", name="Count files").click()
         page.wait_for_selector("#importing dd:has-text('12')")
