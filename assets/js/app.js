@@ -278,16 +278,18 @@ window.comfy = /** @type {ComfyPage} */ (/** @type {unknown} */ ((() => {
     save(PAST, [text, ...past].slice(0, 50));
   }
   function walk(step) {
-    const past = load(PAST, []);
+    let past = load(PAST, []);
     if (!past.length) return;
-    const box = promptBox();
-    if (place < 0 && step > 0 && box.value.trim() && box.value.trim() !== past[0]) {
-      remember(box.value); // a prompt that was never run must not be lost
-      return walk(step + 1);
+    const text = promptBox().value.trim();
+    if (text !== past[place]) place = text === past[0] ? 0 : -1; // typed since
+    if (place < 0 && text) {
+      if (step < 0) return;
+      remember(text); // a prompt that was never run must not be lost
+      past = load(PAST, []);
+      place = 0;
     }
-    const start = place < 0 && box.value.trim() === past[0] ? 0 : place;
-    place = Math.min(Math.max(start + step, 0), load(PAST, []).length - 1);
-    fillPrompt(load(PAST, [])[place]);
+    place = Math.min(Math.max(place + step, 0), past.length - 1);
+    fillPrompt(past[place]);
   }
 
   // ---- dialogs, toasts, keys -----------------------------------------------------------------------

@@ -274,6 +274,11 @@ def test_alt_arrows_restore_earlier_prompts(page: Any) -> None:
     assert page.input_value("#prompt textarea") == "the first prompt"
     page.keyboard.press("Alt+ArrowDown")
     assert page.input_value("#prompt textarea") == "the second prompt"
+    page.fill("#prompt textarea", "a third, never run")
+    page.keyboard.press("Alt+ArrowUp")
+    assert page.input_value("#prompt textarea") == "the second prompt"
+    page.keyboard.press("Alt+ArrowDown")
+    assert page.input_value("#prompt textarea") == "a third, never run"
 
 
 def test_controls_have_names_and_visible_focus(page: Any) -> None:
