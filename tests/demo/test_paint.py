@@ -40,7 +40,7 @@ def test_paint_same_brief_is_deterministic() -> None:
 @pytest.mark.parametrize(("width", "height"), [(640, 480), (100, 80)])
 def test_enlarged_shows_the_same_scene_at_full_size(width, height) -> None:
     brief = _brief("a harbour at dusk", width, height)
-    quick, full = paint.enlarged(brief, 160), paint.picture(brief)
+    quick, full = paint.enlarged(paint.sketch(brief, 160), brief), paint.picture(brief)
     assert quick.shape == full.shape
     blocks = [
         np.asarray(Image.fromarray(one).resize((8, 6), Image.Resampling.BOX), np.float32)

@@ -113,8 +113,14 @@ class _Painting:
         start = self._given(0)
         if start is not None and (self._latent.start is not None or self._already_painted):
             return paint.resized(start, *size)
-        painted = paint.sketch(self.brief, MAX_SKETCH)
-        return self._finished(painted, paint.resized(start, *size) if start is not None else None)
+        return self._finished(
+            self._small, paint.resized(start, *size) if start is not None else None
+        )
+
+    @cached_property
+    def _small(self) -> Any:
+        """The first image as painted for previews, which a hasty painting also enlarges."""
+        return paint.sketch(self.brief, MAX_SKETCH)
 
     @property
     def _already_painted(self) -> bool:
@@ -130,8 +136,13 @@ class _Painting:
         else:
             for index in range(latent.count):
                 one = replace(self.brief, seed=self.brief.seed + index)
-                painted = paint.enlarged(one, MAX_SKETCH) if self._hasty else paint.picture(one)
-                yield self._finished(painted, self._given(index))
+                yield self._finished(self._painted(one), self._given(index))
+
+    def _painted(self, brief: paint.Brief) -> Any:
+        if not self._hasty:
+            return paint.picture(brief)
+        small = self._small if brief == self.brief else paint.sketch(brief, MAX_SKETCH)
+        return paint.enlarged(small, brief)
 
     def _film(self) -> Iterator[Any]:
         latent, brief = self._latent, self.brief
