@@ -145,6 +145,45 @@ def page(person: Callable[..., Any]) -> Any:
     return person()
 
 
+@pytest.fixture(scope="module")
+def used_pages(
+    chromium: support.Chromium, profile_folder: Path, app: str
+) -> Iterator[Callable[[], support.UsedPage]]:
+    """Returns the open page of a file's tests; opens one if there is none at its start."""
+    opened: list[support.UsedPage] = []
+
+    def used() -> support.UsedPage:
+        if not opened or opened[-1].page.is_closed() or not opened[-1].starts_again():
+            context = chromium.profile(profile_folder)
+            chromium.clear(context, app)
+            opened.append(support.UsedPage(context, app))
+        return opened[-1]
+
+    yield used
+    if opened:
+        chromium.clear(chromium.profile(profile_folder), app)
+
+
+@pytest.fixture
+def used_page(used_pages: Callable[[], support.UsedPage]) -> Iterator[Any]:
+    """A page like ``page`` that other tests of the file have used: see ``UsedPage``.
+
+    For tests that are about neither loading nor jobs nor what browsers store.
+    """
+    used = used_pages()
+    yield used.page
+    assert used.reported() == []
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run a file's tests of one page in a row: ``person`` would close it."""
+    paths = list(dict.fromkeys(item.path for item in items))
+    place = {path: number for number, path in enumerate(paths)}
+    items.sort(
+        key=lambda item: (place[item.path], "used_page" not in getattr(item, "fixturenames", ()))
+    )
+
+
 @pytest.fixture
 def downloads(tmp_path: Path) -> Path:
     return tmp_path / "downloads"

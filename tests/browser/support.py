@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import multiprocessing
 import os
 import runpy
@@ -13,7 +14,7 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cache, cached_property
+from functools import cache, cached_property, partial
 from multiprocessing.context import ForkServerContext, ForkServerProcess
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,8 @@ CHROMIUM_ARGS = [
     "--disable-background-networking",
     "--disable-component-update",
     "--no-first-run",
+    # Pages of tests end before optimized code pays: an opening costs a tenth less.
+    "--js-flags=--no-opt --no-maglev",
 ]
 SMALL_SIZE_JS = """() => {
   for (const field of document.querySelectorAll("form.settings :is([name=width], [name=height])")) {
@@ -231,10 +234,62 @@ class Watch:
 def open_page(context: Any, url: str) -> Any:
     """A page that has loaded: form and stage are there."""
     page = context.new_page()
+    # Not in every frame, Playwright's default: the page would draw 60 frames a second meanwhile.
+    page.wait_for_function = partial(page.wait_for_function, polling=100)
     page.goto(url)
     page.wait_for_selector("form.settings")
     page.wait_for_selector("#stage .stage", state="attached")
     return page
+
+
+class UsedPage:
+    """A wide page in light colors that tests use one after the other. An opening costs a second.
+
+    Args:
+        context: in which it opens, with nothing else.
+        url: of the app.
+    """
+
+    def __init__(self, context: Any, url: str) -> None:
+        self._watch = Watch(url)
+        context.on("page", self._watch.over)
+        context.set_default_timeout(30_000)
+        self.page = open_page(context, url)
+        context.remove_listener("page", self._watch.over)
+        self._start = json.loads(self.page.evaluate("window.comfy.current()"))
+
+    def starts_again(self) -> bool:
+        """Go to Create and close all that is open. False: fields of the form have been changed.
+
+        Jobs and results, and what the browser stores, stay.
+        """
+        page, preset = self.page, self._start["preset"]
+        page.unroute_all()
+        page.set_viewport_size(WIDE)
+        while page.locator("dialog[open]").count():
+            page.keyboard.press("Escape")
+        page.get_by_role("tab", name="Create", exact=True).click()
+        if page.locator("#draft .draft").count():
+            page.click("#draft .act:is(:text('Stop'), :text('Discard'))")
+            page.wait_for_selector("#draft .draft", state="detached")
+        page.fill("#prompt textarea", "")
+        if page.get_attribute("form.settings", "data-preset") != preset:
+            choose(page, preset)
+        if page.locator(".advanced[open]").count():
+            page.fill(".advanced .filter", "")
+            page.click(".advanced > summary")
+        page.evaluate("document.activeElement.blur()")
+        return bool(self._now() == self._start)
+
+    def _now(self) -> Any:
+        return json.loads(self.page.evaluate("window.comfy.current()"))
+
+    def reported(self) -> list[str]:
+        """The foreign addresses that were asked, and the errors reported, since the last call."""
+        found = [*self._watch.external, *self._watch.troubles]
+        self._watch.external.clear()
+        self._watch.troubles.clear()
+        return found
 
 
 def generate(page: Any, prompt: str, **values: object) -> None:

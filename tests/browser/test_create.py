@@ -145,7 +145,8 @@ def test_estimate_is_under_the_button_after_the_first_run(page: Any) -> None:
     page.wait_for_selector("#estimate:has-text('About')")
 
 
-def test_estimate_follows_the_queue_and_moves_nothing_below(page: Any) -> None:
+def test_estimate_follows_the_queue_and_moves_nothing_below(used_page: Any) -> None:
+    page = used_page
     remaining_s = iter((40, 5))
 
     def answer(route: Any) -> None:
@@ -224,7 +225,8 @@ def test_failed_job_shows_hint_and_folded_details_and_retries_once(page: Any, pa
     assert page.locator(".line-past .job:has-text('too large')").count() == 2
 
 
-def test_generate_empty_prompt_shows_a_notice(page: Any) -> None:
+def test_generate_empty_prompt_shows_a_notice(used_page: Any) -> None:
+    page = used_page
     page.fill("#prompt textarea", "   ")
     page.click("#generate")
     page.wait_for_selector("#notice :text('Enter a prompt first')")
@@ -273,7 +275,8 @@ def test_result_card_stars_compares_deletes_and_forwards(page: Any) -> None:
     page.wait_for_selector(taken, state="attached")
 
 
-def test_enhance_draft_replaces_the_prompt_only_on_use(page: Any) -> None:
+def test_enhance_draft_replaces_the_prompt_only_on_use(used_page: Any) -> None:
+    page = used_page
     page.fill("#prompt textarea", "a cat")
     page.click("#enhance")
     page.wait_for_selector("#draft .draft-text")
@@ -302,7 +305,8 @@ def test_enhance_draft_replaces_the_prompt_only_on_use(page: Any) -> None:
     assert page.input_value("#prompt textarea") == "a cat"
 
 
-def test_picker_change_keeps_prompt_seed_and_edited_values(page: Any) -> None:
+def test_picker_change_keeps_prompt_seed_and_edited_values(used_page: Any) -> None:
+    page = used_page
     page.fill("#prompt textarea", "keep me")
     set_field(page, "seed", 77)
     set_field(page, "steps", 13)
@@ -315,7 +319,8 @@ def test_picker_change_keeps_prompt_seed_and_edited_values(page: Any) -> None:
     assert page.input_value("[name=cfg]") != "1"  # not edited: the new preset's default
 
 
-def test_size_shapes_are_chosen_by_name_and_swapped(page: Any) -> None:
+def test_size_shapes_are_chosen_by_name_and_swapped(used_page: Any) -> None:
+    page = used_page
     page.click(".shape:has-text('Landscape')")
     shown = page.inner_text(".size-now")
     wide, high = (int(n) for n in re.findall(r"\d+", shown))
@@ -325,7 +330,8 @@ def test_size_shapes_are_chosen_by_name_and_swapped(page: Any) -> None:
     assert page.inner_text(".size-now") == f"{high} × {wide}"
 
 
-def test_advanced_filter_shows_matching_fields_only(page: Any) -> None:
+def test_advanced_filter_shows_matching_fields_only(used_page: Any) -> None:
+    page = used_page
     page.click(".advanced summary")
     page.fill(".advanced .filter", "sched")
     shown = page.locator(".advanced .field:visible")
@@ -333,7 +339,8 @@ def test_advanced_filter_shows_matching_fields_only(page: Any) -> None:
     assert "Scheduler" in shown.inner_text()
 
 
-def test_number_and_slider_stay_in_sync(page: Any) -> None:
+def test_number_and_slider_stay_in_sync(used_page: Any) -> None:
+    page = used_page
     set_field(page, "steps", 21)
     assert page.input_value("input[data-for=f-steps]") == "21"
     page.locator("input[data-for=f-steps]").fill("30")
@@ -416,7 +423,8 @@ def test_upload_invalid_image_is_refused(page: Any, tmp_path: Path) -> None:
     page.wait_for_selector(".upload.filled.many :text('3 files, a job for each')")
 
 
-def test_picker_keyboard_searches_walks_and_picks(page: Any) -> None:
+def test_picker_keyboard_searches_walks_and_picks(used_page: Any) -> None:
+    page = used_page
     chosen = page.get_attribute("form.settings", "data-preset")
     page.focus(".picker > summary")
     page.keyboard.press("Enter")
@@ -473,7 +481,8 @@ def test_picker_filters_and_puts_favorites_first(page: Any) -> None:
     page.wait_for_selector(".choice[data-preset-id=sdxl] .favorite[aria-pressed=false]")
 
 
-def test_own_defaults_fill_the_form_until_they_are_forgotten(page: Any) -> None:
+def test_own_defaults_fill_the_form_until_they_are_forgotten(used_page: Any) -> None:
+    page = used_page
     choose(page, "sd15")
     preset_steps = page.input_value("[name=steps]")
     set_field(page, "steps", 33)
@@ -514,7 +523,8 @@ def test_picker_and_notice_wrap_long_words(page: Any) -> None:
         assert part["x"] + part["width"] <= whole["x"] + whole["width"], inner
 
 
-def test_field_help_is_reached_by_keyboard(page: Any) -> None:
+def test_field_help_is_reached_by_keyboard(used_page: Any) -> None:
+    page = used_page
     text = page.locator("#h-seed")
     assert text.is_hidden()
     page.focus(".field.seed [data-do=help]")

@@ -252,7 +252,8 @@ def test_phone_bars_are_opaque_and_cover_no_preset(person: Callable[..., Any]) -
     page.wait_for_selector(".options", state="hidden")
 
 
-def test_question_mark_shows_the_shortcuts_unless_typing(page: Any) -> None:
+def test_question_mark_shows_the_shortcuts_unless_typing(used_page: Any) -> None:
+    page = used_page
     page.fill("#prompt textarea", "")
     page.focus("#prompt textarea")
     page.keyboard.press("?")
@@ -281,7 +282,8 @@ def test_alt_arrows_restore_earlier_prompts(page: Any) -> None:
     assert page.input_value("#prompt textarea") == "a third, never run"
 
 
-def test_controls_have_names_and_visible_focus(page: Any) -> None:
+def test_controls_have_names_and_visible_focus(used_page: Any) -> None:
+    page = used_page
     nameless = page.evaluate("""() => {
       const named = (e) => e.ariaLabel || e.title || e.textContent.trim() || e.labels?.length;
       return [...document.querySelectorAll('button, input, select, textarea, a[href]')]
@@ -318,7 +320,8 @@ def test_idle_page_stops_requesting_frames(browser: Any, app: str) -> None:
     context.close()
 
 
-def test_prompt_typing_latency_is_low(page: Any) -> None:
+def test_prompt_typing_latency_is_low(used_page: Any) -> None:
+    page = used_page
     page.focus("#prompt textarea")
     slowest = page.evaluate("""async () => {
       const box = document.querySelector('#prompt textarea');
@@ -335,8 +338,10 @@ def test_prompt_typing_latency_is_low(page: Any) -> None:
     assert slowest < 250  # 100 ms on an idle machine; CI's are shared
 
 
-def test_status_tab_shows_server_presets_and_extras(page: Any, painter: Any) -> None:
+def test_status_tab_shows_server_presets_and_extras(used_page: Any, painter: Any) -> None:
+    page = used_page
     page.get_by_role("tab", name="Status").click()
+    page.click("[data-section=overview]")
     page.wait_for_selector("#presets .panel")
     text = page.inner_text("#status")
     assert painter.url in text
@@ -374,7 +379,8 @@ def test_settings_are_changed_on_the_page_with_errors_at_the_field(page: Any) ->
     assert form.locator("[name=value]").input_value() == ""
 
 
-def test_server_is_added_tested_and_removed_on_the_page(page: Any) -> None:
+def test_server_is_added_tested_and_removed_on_the_page(used_page: Any) -> None:
+    page = used_page
     page.get_by_role("tab", name="Status").click()
     page.click("[data-section=admin]")
     page.click("[data-part=server-new] summary")
@@ -395,7 +401,8 @@ def test_server_is_added_tested_and_removed_on_the_page(page: Any) -> None:
     edited.wait_for(state="detached")
 
 
-def test_limits_of_an_api_key_are_changed_on_the_page(page: Any) -> None:
+def test_limits_of_an_api_key_are_changed_on_the_page(used_page: Any) -> None:
+    page = used_page
     page.get_by_role("tab", name="Status").click()
     page.click("[data-section=account]")
     page.wait_for_selector("#api-keys h2")  # or the first drawing might come after what is pressed
@@ -417,8 +424,10 @@ def test_limits_of_an_api_key_are_changed_on_the_page(page: Any) -> None:
     page.wait_for_selector(".api-key", state="detached")
 
 
-def test_connect_invalid_address_keeps_the_connection(page: Any) -> None:
+def test_connect_invalid_address_keeps_the_connection(used_page: Any) -> None:
+    page = used_page
     page.get_by_role("tab", name="Status").click()
+    page.click("[data-section=overview]")
     for address, message in (
         ("ftp://elsewhere", "ftp address"),
         ("127.0.0.1:9", "Nothing answers"),

@@ -53,7 +53,8 @@ def draft_text(page: Any) -> str:
     return str(page.inner_text("#draft .draft-text"))
 
 
-def test_enhance_draft_streams_is_edited_used_and_undone(page: Any, llm: LlmServer) -> None:
+def test_enhance_draft_streams_is_edited_used_and_undone(used_page: Any, llm: LlmServer) -> None:
+    page = used_page
     written = "a cat asleep on a sunlit sill, dust in the air"
     llm.replies = [says_prompt(written, between_s=0.12)]
     page.fill(PROMPT, "a cat awake")
@@ -110,7 +111,8 @@ def press_stop(page: Any, llm: LlmServer, words: int) -> None:
     page.mouse.down()
 
 
-def test_enhance_stop_pressed_while_text_grows_stops(page: Any, llm: LlmServer) -> None:
+def test_enhance_stop_pressed_while_text_grows_stops(used_page: Any, llm: LlmServer) -> None:
+    page = used_page
     press_stop(page, llm, 60)
     tall = "document.querySelector('#draft .draft-text').offsetHeight"
     height = page.evaluate(tall)
@@ -119,7 +121,10 @@ def test_enhance_stop_pressed_while_text_grows_stops(page: Any, llm: LlmServer) 
     page.wait_for_selector("#draft .draft", state="detached", timeout=10_000)
 
 
-def test_enhance_stop_pressed_as_draft_completes_discards_draft(page: Any, llm: LlmServer) -> None:
+def test_enhance_stop_pressed_as_draft_completes_discards_draft(
+    used_page: Any, llm: LlmServer
+) -> None:
+    page = used_page
     press_stop(page, llm, 4)
     page.wait_for_selector("#draft .draft:not(.writing)")
     page.mouse.up()
@@ -127,7 +132,8 @@ def test_enhance_stop_pressed_as_draft_completes_discards_draft(page: Any, llm: 
     assert page.input_value(PROMPT) == "a cat"
 
 
-def test_enhance_draft_with_markup_is_shown_as_text(page: Any, llm: LlmServer) -> None:
+def test_enhance_draft_with_markup_is_shown_as_text(used_page: Any, llm: LlmServer) -> None:
+    page = used_page
     llm.replies = [says_prompt(EVIL, between_s=0.02)]
     page.fill(PROMPT, "a cat")
     page.click("#enhance")
@@ -143,7 +149,8 @@ def test_enhance_draft_with_markup_is_shown_as_text(page: Any, llm: LlmServer) -
     page.wait_for_selector("#draft .draft", state="detached")
 
 
-def test_enhance_failing_model_falls_back_to_the_rules(page: Any, llm: LlmServer) -> None:
+def test_enhance_failing_model_falls_back_to_the_rules(used_page: Any, llm: LlmServer) -> None:
+    page = used_page
     llm.replies = [Reply(status=401)]
     page.fill(PROMPT, "a cat")
     page.click("#enhance")
@@ -190,7 +197,8 @@ def test_enhance_own_system_prompt_is_stored_and_sent(page: Any, llm: LlmServer)
     assert page.input_value("#draft [data-wish=system]") == "Write as a sailor would."
 
 
-def test_styles_dialog_previews_before_use_and_keeps_the_old_prompt(page: Any) -> None:
+def test_styles_dialog_previews_before_use_and_keeps_the_old_prompt(used_page: Any) -> None:
+    page = used_page
     page.click(".picker > summary")
     page.click(".option[data-preset=sdxl]")
     page.wait_for_selector("form.settings[data-preset=sdxl]")
@@ -343,7 +351,8 @@ def test_prompt_is_completed_and_marked_on_every_screen(person: Callable[..., An
     page.wait_for_selector("#results .thumb[title='a big harbor']")
 
 
-def test_styles_dialog_promises_negative_words_only_with_that_field(page: Any) -> None:
+def test_styles_dialog_promises_negative_words_only_with_that_field(used_page: Any) -> None:
+    page = used_page
     page.fill(PROMPT, "a cat")
     for preset, count in (("flux1_dev", 0), ("sdxl", 1)):
         choose(page, preset)
@@ -354,8 +363,9 @@ def test_styles_dialog_promises_negative_words_only_with_that_field(page: Any) -
 
 
 def test_enhance_draft_is_stale_while_the_prompt_or_preset_differs(
-    page: Any, llm: LlmServer
+    used_page: Any, llm: LlmServer
 ) -> None:
+    page = used_page
     choose(page, "sdxl")
     llm.replies = [says_prompt("a cat asleep")]
     page.fill(PROMPT, "a cat")
@@ -380,7 +390,10 @@ def test_enhance_draft_is_stale_while_the_prompt_or_preset_differs(
     assert page.input_value(PROMPT) == "a cat awake"
 
 
-def test_styles_dialog_imports_a_file_and_refuses_an_invalid_one(page: Any, data_dir: Path) -> None:
+def test_styles_dialog_imports_a_file_and_refuses_an_invalid_one(
+    used_page: Any, data_dir: Path
+) -> None:
+    page = used_page
     page.fill(PROMPT, "a cat")
     page.click("[data-do=styles]")
     style = {"name": "<b>sai</b>", "prompt": "line art of {prompt} . fine", "negative_prompt": ""}
@@ -463,7 +476,8 @@ def test_past_prompts_search_filters_by_words(page: Any) -> None:
     assert page.input_value(PROMPT) == "a red fox"
 
 
-def test_ctrl_arrows_change_the_prompt_weight(page: Any) -> None:
+def test_ctrl_arrows_change_the_prompt_weight(used_page: Any) -> None:
+    page = used_page
     page.fill(PROMPT, "soft light")
     page.focus(PROMPT)
     page.keyboard.press("End")
@@ -475,7 +489,8 @@ def test_ctrl_arrows_change_the_prompt_weight(page: Any) -> None:
     assert page.input_value(PROMPT) == "soft light"
 
 
-def test_token_count_matches_python(page: Any, person: Callable[..., Any]) -> None:
+def test_token_count_matches_python(used_page: Any) -> None:
+    page = used_page
     from comfy_ui.prompts import count_tokens
 
     page.click(".picker > summary")
