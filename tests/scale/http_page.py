@@ -65,6 +65,7 @@ class HttpPage:
         self._http = httpx.AsyncClient(base_url=url, trust_env=False, timeout=60)
         self._killed_at = killed_at
         self._job = ""  # that the stage shows; empty while it asks for the next one
+        self._lost_app = ""  # that was killed, until the next event of a stream
         self._stage: asyncio.Task[None] | None = None
         self.ended: dict[str, float] = {}
         self.resumed_s: list[float] = []
@@ -133,7 +134,7 @@ class HttpPage:
 
     async def _read_stream(self, job: str) -> bool:
         """Follow a job to its end as an EventSource; False if there is no stream."""
-        app = lost_app = ""
+        app = ""
         while True:
             with suppress(httpx.TransportError):
                 async with self._http.stream("GET", "/stage/events", params={"job": job}) as answer:
@@ -142,13 +143,13 @@ class HttpPage:
                         return False
                     app = answer.headers["x-app"].rpartition(", ")[2]  # after those that failed
                     async for line in answer.aiter_lines():
-                        if lost_app and line.startswith(("data:", "event:")):
-                            self.resumed_s.append(time.time() - self._killed_at[lost_app])
-                            lost_app = ""
+                        if self._lost_app and line.startswith(("data:", "event:")):
+                            self.resumed_s.append(time.time() - self._killed_at[self._lost_app])
+                            self._lost_app = ""
                         if line == "event: over":
                             return True
             if time.time() - self._killed_at.get(app, 0.0) < _DEATH_S:
-                lost_app = app
+                self._lost_app = app
             await asyncio.sleep(_RETRY_S)
 
     async def _state(self, ended: str) -> dict[str, Any] | None:

@@ -140,7 +140,7 @@ def _fairness(served: Sequence[int]) -> float:
 
 
 def _percentiles(seconds: Sequence[float]) -> str:
-    if len(seconds) < 2:
+    if not seconds:
         return "-"
-    cuts = quantiles(seconds, n=20, method="inclusive")
+    cuts = quantiles(seconds if len(seconds) > 1 else [*seconds] * 2, n=20, method="inclusive")
     return f"{cuts[9] * 1000:.0f} / {cuts[18] * 1000:.0f} ms of {len(seconds)}"
