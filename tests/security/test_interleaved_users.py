@@ -22,7 +22,7 @@ import pytest
 from PIL import Image
 
 from comfy_ui.demo import executor
-from comfy_ui.web.auth.rate_limit import RateLimiter
+from comfy_ui.web.auth.rate_limit import RateLimit
 from tests.security.support import GRADIO, PageClient
 
 pytestmark = [*GRADIO, pytest.mark.slow]
@@ -157,7 +157,7 @@ def test_interleaved_users_receive_nothing_of_each_other(
     runs: int,
     record_property: Callable[[str, object], None],
 ) -> None:
-    monkeypatch.setattr(RateLimiter, "wait_s", lambda *_: 0.0)
+    monkeypatch.setattr(RateLimit, "take", lambda _, state, now: (0.0, state))
     monkeypatch.setattr(executor._Job, "step", signed(executor._Job.step))
     jobs: dict[str, list[str]] = {name: [] for name in NAMES}
     with ThreadPoolExecutor() as pool:

@@ -18,7 +18,7 @@ from comfy_ui.client.transport.ssrf import reachable
 from comfy_ui.demo import DemoServer
 from comfy_ui.web import server_connection
 from comfy_ui.web.auth.access import PACES
-from comfy_ui.web.auth.rate_limit import RateLimiter
+from comfy_ui.web.auth.rate_limit import RateLimit
 from tests.client.names import Names, names
 from tests.client.support import EMPTY_QUEUE, Request, ScriptedServer, response
 from tests.client.test_ssrf import METADATA, OTHERS, carriers
@@ -50,7 +50,7 @@ def page(
 @pytest.fixture
 def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     """Remove rate limits and retry pauses; the number of retries is unchanged."""
-    monkeypatch.setattr(RateLimiter, "wait_s", lambda *_: 0.0)
+    monkeypatch.setattr(RateLimit, "take", lambda _, state, now: (0.0, state))
     monkeypatch.setattr(operations, "_QUICK", replace(operations._QUICK, base_s=0.0))
 
 
