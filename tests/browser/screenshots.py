@@ -49,8 +49,16 @@ def save(page: Any, name: str) -> None:
     print(f"{target.name}: {target.stat().st_size // 1024} kB")
 
 
+def press(page: Any, prompt: str, **values: object) -> None:
+    """Generate at the preset's own size: :func:`.support.generate` draws small images."""
+    page.fill("#prompt textarea", prompt)
+    for name, value in values.items():
+        support.set_field(page, name, value)
+    page.click("#generate")
+
+
 def finished(page: Any, prompt: str, **values: object) -> None:
-    support.generate(page, prompt, **values)
+    press(page, prompt, **values)
     page.wait_for_selector(f"#results .thumb[title^='{prompt[:40]}']", timeout=120_000)
     page.wait_for_function("document.querySelector('#generate').textContent.trim() === 'Generate'")
 
@@ -61,7 +69,7 @@ def stop(page: Any) -> None:
 
 
 def running(page: Any, prompt: str) -> None:
-    support.generate(page, prompt, steps=80)
+    press(page, prompt, steps=80)
     page.wait_for_function(
         "parseInt(document.querySelector('.stage.running .percent')?.textContent) > 55",
         timeout=60_000,
