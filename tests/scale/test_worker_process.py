@@ -17,15 +17,15 @@ from comfy_ui.admin_settings.changed_settings import ChangedSettings
 from comfy_ui.admin_settings.storage_limits import StorageLimits
 from comfy_ui.client import ComfyWSClient
 from comfy_ui.errors import StorageError, ValidationError
-from comfy_ui.jobs.job_service import JobService, open_jobs
 from comfy_ui.scale.choose_queue import choose_queue
-from comfy_ui.scale.choose_stores import choose_stores, open_documents
+from comfy_ui.scale.choose_stores import open_documents
 from comfy_ui.scale.worker_process import run_worker, server_of
 from comfy_ui.settings import Settings, load_settings
 from comfy_ui.storage.records import JobRequest, Phase
 from tests.job_traces import TREE, JobTraces
 from tests.jobs.support import end_of, submit_sleepy, until
 from tests.scale.postgres_server import new_database
+from tests.scale.service_caller import opened_app
 from tests.storage.s3_server import BUCKET, s3_server
 from tests.web.support import picture_bytes
 
@@ -35,19 +35,6 @@ async def settings(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncItera
     request.getfixturevalue("postgres")
     async with new_database() as url:
         yield load_settings(database=url, workers="external", data_dir=tmp_path)
-
-
-@asynccontextmanager
-async def _app(settings: Settings, client: ComfyWSClient) -> AsyncIterator[JobService]:
-    queue = choose_queue(settings)
-    async with open_jobs(
-        client=client,
-        data_dir=settings.data_dir,
-        open_stores=choose_stores(settings),
-        open_queue=queue.open_queue,
-        external_workers=queue.external_workers,
-    ) as jobs:
-        yield jobs
 
 
 @asynccontextmanager
@@ -66,7 +53,7 @@ async def _worker(
 async def test_run_worker_runs_the_jobs_of_the_app_and_shows_its_server(
     settings: Settings, client: ComfyWSClient
 ) -> None:
-    async with _app(settings, client) as jobs:
+    async with opened_app(settings, client) as jobs:
         (status,) = await jobs.worker_statuses()
         assert status.error
         assert "No worker" in status.error.message
@@ -94,7 +81,7 @@ async def test_run_worker_without_a_shared_folder_reads_and_writes_files_in_s3(
             monkeypatch.setenv(name, value)
         of_app = settings.model_copy(update={"files": f"s3://{BUCKET}/a"})
         of_worker = of_app.model_copy(update={"data_dir": tmp_path / "other host"})
-        async with _app(of_app, client) as jobs, _worker(of_worker, client):
+        async with opened_app(of_app, client) as jobs, _worker(of_worker, client):
             content = picture_bytes("PNG", side=32)
             await jobs.library.keep_upload("ui-a-b.png", content, "ann")
             job = await jobs.submit(JobRequest(user_id="ann", preset="copy", graph=graph))
@@ -111,7 +98,7 @@ async def test_run_worker_without_a_shared_folder_reads_and_writes_files_in_s3(
 async def test_run_worker_ends_its_jobs_when_it_is_stopped_and_leaves_the_others(
     settings: Settings, client: ComfyWSClient
 ) -> None:
-    async with _app(settings, client) as jobs:
+    async with opened_app(settings, client) as jobs:
         async with _worker(settings, client):
             submitted = [await submit_sleepy(jobs, nonce=n, seconds=0.5) for n in range(4)]
             await until(jobs, submitted[0], lambda snapshot: snapshot.phase is Phase.RUNNING)
@@ -131,7 +118,7 @@ async def test_run_worker_knows_the_storage_limits_that_admins_set(
     ChangedSettings(of_app, documents).change("storage_gb", 1e-9, user_id="admin")
     StorageLimits(of_app, documents).set("adam", None)
     documents.close()
-    async with _app(settings, client) as jobs, _worker(settings, client):
+    async with opened_app(settings, client) as jobs, _worker(settings, client):
         full = await end_of(jobs, await submit_sleepy(jobs, "ann", nonce=1))
         assert full.phase is Phase.FAILED
         assert full.error
@@ -143,7 +130,7 @@ async def test_run_worker_knows_the_storage_limits_that_admins_set(
 async def test_run_worker_without_time_to_end_leaves_its_job_to_the_next_one(
     settings: Settings, client: ComfyWSClient
 ) -> None:
-    async with _app(settings, client) as jobs:
+    async with opened_app(settings, client) as jobs:
         async with _worker(settings, client, drain_s=0.0):
             job = await submit_sleepy(jobs, nonce=1, seconds=1.0)
             await until(jobs, job, lambda snapshot: snapshot.phase is Phase.RUNNING)
@@ -157,7 +144,7 @@ async def test_run_worker_beside_another_of_the_same_server_is_refused(
     settings: Settings, client: ComfyWSClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("comfy_ui.scale.worker_process._LOCK_WAIT_S", 0.2)
-    async with _app(settings, client) as jobs, _worker(settings, client):
+    async with opened_app(settings, client) as jobs, _worker(settings, client):
         assert (await end_of(jobs, await submit_sleepy(jobs, nonce=1))).phase is Phase.SUCCEEDED
         with pytest.raises(StorageError, match="Another worker"):
             await run_worker(settings, client, drain_s=0.0, stop=asyncio.Event())
@@ -174,7 +161,7 @@ async def test_run_worker_answers_for_its_status_and_counts_its_jobs(
         update={"worker_status": address, "metrics_token": SecretStr(token)}
     )
     async with (
-        _app(settings, client) as jobs,
+        opened_app(settings, client) as jobs,
         _worker(settings, client),
         httpx.AsyncClient(base_url=f"http://{address}") as http,
     ):
@@ -194,7 +181,7 @@ async def test_run_worker_answers_for_its_status_and_counts_its_jobs(
 async def test_trace_of_a_job_of_an_external_worker_is_one_tree(
     settings: Settings, client: ComfyWSClient, job_traces: JobTraces
 ) -> None:
-    async with _app(settings, client) as jobs, _worker(settings, client):
+    async with opened_app(settings, client) as jobs, _worker(settings, client):
         with job_traces.request():
             job = await submit_sleepy(jobs, nonce=1)
         assert (await end_of(jobs, job)).phase is Phase.SUCCEEDED
