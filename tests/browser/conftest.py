@@ -105,8 +105,8 @@ def person(
 ) -> Iterator[Callable[..., Any]]:
     """Opens pages, each ``person(...)`` in a browser of its own, of someone who prefers no motion.
 
-    Animations cost a third of the CPU time of a page that generates. The first one with the usual
-    window uses the profile, cleared of what the app has stored.
+    Animations cost a third of the CPU time of a page that generates. The first one uses the
+    profile, cleared of what the app has stored, unless it needs ``more``, such as touch.
     At the end no page may have asked another host for anything or have reported an error.
     """
     contexts: list[Any] = []
@@ -116,18 +116,18 @@ def person(
     def arrive(
         *, size: dict[str, int] = support.WIDE, scheme: str = "light", url: str = app, **more: Any
     ) -> Any:
-        if (size, scheme, url, more) == (support.WIDE, "light", app, {}) and not profiles:
+        if (url, more) == (app, {}) and not profiles:
             context = chromium.profile(profile_folder)
             chromium.clear(context, app)
             profiles.append(context)
         else:
             context = chromium.browser.new_context(
-                viewport=size, color_scheme=scheme, reduced_motion=support.MOTION, **more
+                viewport=size, reduced_motion=support.MOTION, **more
             )
             contexts.append(context)
         context.set_default_timeout(30_000)
         context.on("page", watch.over)
-        return support.open_page(context, url)
+        return support.open_page(context, url, size=size, scheme=scheme)
 
     yield arrive
     for context in profiles:

@@ -176,7 +176,7 @@ def app_process(
 def _preloaded() -> ForkServerContext:
     """Start the process that all apps are forks of."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["comfy_ui.web.page", "comfy_ui.web.serve", "openai", __name__])
+    context.set_forkserver_preload(["tests.browser.preloaded", __name__])
     return context
 
 
@@ -231,9 +231,22 @@ class Watch:
             self.troubles.append(message.text)
 
 
-def open_page(context: Any, url: str) -> Any:
-    """A page that has loaded: form and stage are there."""
+def open_page(
+    context: Any, url: str, *, size: dict[str, int] | None = None, scheme: str | None = None
+) -> Any:
+    """A page that has loaded: form and stage are there.
+
+    Args:
+        context: in which it opens.
+        url: of the app.
+        size: of the window; by default that of the context.
+        scheme: ``light`` or ``dark``; by default that of the context.
+    """
     page = context.new_page()
+    if size is not None:
+        page.set_viewport_size(size)
+    if scheme is not None:
+        page.emulate_media(color_scheme=scheme)
     # Not in every frame, Playwright's default: the page would draw 60 frames a second meanwhile.
     page.wait_for_function = partial(page.wait_for_function, polling=100)
     page.goto(url)
