@@ -9,10 +9,23 @@ import axe_playwright_python
 
 AXE = (Path(axe_playwright_python.__file__).parent / "axe.min.js").read_text(encoding="utf-8")
 COLOR_RULES = ["color-contrast", "link-in-text-block"]
-VIOLATIONS_JS = """async ([within, rules]) =>
-  (await axe.run(within ?? document, {resultTypes: ['violations'], preload: false, ...rules}))
-  .violations
-  .flatMap((rule) => rule.nodes.map((node) => `${rule.id}: ${node.html.slice(0, 160)}`))"""
+# For the color rules axe goes through all elements of the page, three quarters of them in tabs that
+# are not shown, and asks for their styles, which Chromium has not computed. Here it passes them by:
+# its findings are the same.
+VIOLATIONS_JS = """async ([within, rules]) => {
+  const {createTreeWalker} = Document.prototype;
+  const rendered = (node) => getComputedStyle(node).display === 'none'
+    ? NodeFilter.FILTER_REJECT : NodeFilter.FILTER_ACCEPT;
+  document.createTreeWalker = (root, shown) => createTreeWalker.call(
+    document, root, shown, shown === NodeFilter.SHOW_ELEMENT ? rendered : null);
+  try {
+    const options = {resultTypes: ['violations'], preload: false, ...rules};
+    return (await axe.run(within ?? document, options)).violations
+      .flatMap((rule) => rule.nodes.map((node) => `${rule.id}: ${node.html.slice(0, 160)}`));
+  } finally {
+    delete document.createTreeWalker;
+  }
+}"""
 
 
 def violations(page: Any, within: str | None = None, *, dark: bool = False) -> list[str]:

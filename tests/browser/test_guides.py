@@ -11,9 +11,9 @@ from PIL import Image, ImageDraw
 
 from tests.browser import support
 from tests.browser.axe import violations
-from tests.browser.test_accessibility import SMALL_JS
+from tests.browser.test_accessibility import SETTLED_JS, SMALL_JS
 from tests.browser.test_canvas import ALPHA_JS, done
-from tests.browser.test_loras import OVERFLOW_JS, SETTLED_JS, SIZES
+from tests.browser.test_loras import OVERFLOW_JS, SIZES
 
 pytestmark = pytest.mark.browser
 

@@ -10,14 +10,13 @@ import pytest
 
 from tests.browser import support
 from tests.browser.axe import violations
-from tests.browser.test_accessibility import SMALL_JS
+from tests.browser.test_accessibility import SETTLED_JS, SMALL_JS
 
 pytestmark = pytest.mark.browser
 
 INK = "style/ink_wash_sdxl.safetensors"
 SIZES = [support.WIDE, {"width": 1920, "height": 1080}, support.PHONE]
 PROMPT = "#prompt textarea"
-SETTLED_JS = "!document.getAnimations().some((one) => one instanceof CSSTransition)"
 CHOOSE_JS = """(value) => {
   const field = document.querySelector("form.settings .field.loras input");
   field.value = value;
