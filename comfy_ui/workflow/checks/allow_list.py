@@ -161,13 +161,15 @@ def _same(one: Any, other: Any) -> bool:
 
 def _without_guides(
     graph: AnyGraph, reference: Graph, uploads: frozenset[str]
-) -> tuple[Graph, list[Problem]]:
+) -> tuple[AnyGraph, list[Problem]]:
     """Return the graph without the nodes of ControlNets and references, and their problems."""
     guides = {
         node: INSERTED_NODES[graph[node]["class_type"]]
         for node in graph
         if node not in reference and graph[node]["class_type"] in INSERTED_NODES
     }
+    if not guides:
+        return graph, []
     problems = [
         _refused(fault, graph, node)
         for node, inserted in guides.items()
@@ -232,7 +234,7 @@ def _guide_fault(value: Any, allowed: Allowed, uploads: frozenset[str]) -> str |
 
 def _without_loras(
     graph: AnyGraph, reference: Graph, preset: Preset
-) -> tuple[Graph, list[Problem]]:
+) -> tuple[AnyGraph, list[Problem]]:
     """Return the graph without its LoRA loaders, and the problems of those loaders."""
     loras = {
         node: graph[node]
@@ -240,7 +242,7 @@ def _without_loras(
         if node not in reference and graph[node]["class_type"] in _LORA_INPUTS
     }
     if not loras or not preset.lora_slots:
-        return copied(graph), []
+        return graph, []
     problems = [
         _refused(fault, graph, node)
         for node, entry in loras.items()

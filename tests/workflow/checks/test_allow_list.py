@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import json
 import random
 from collections.abc import Callable
@@ -13,7 +12,7 @@ import pytest
 from comfy_ui.workflow.checks import allow_list
 from comfy_ui.workflow.checks.allow_list import allowed_inputs, check_allowed, is_allowed
 from comfy_ui.workflow.fields.field_types import FILE_ROLES
-from comfy_ui.workflow.graph import Graph
+from comfy_ui.workflow.graph import Graph, copied
 from comfy_ui.workflow.presets.preset_store import (
     Preset,
     compile_workflow,
@@ -223,7 +222,7 @@ def test_check_allowed_any_mutation_passes_only_allowed_values(
     files = {(t.node, t.input) for p in preset.params if p.role in FILE_ROLES for t in p.targets}
     passed = 0
     for _ in range(300):
-        graph = copy.deepcopy(good)
+        graph = copied(good)
         node = rng.choice(list(graph))
         inputs = graph[node]["inputs"]
         match rng.randrange(5):
