@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict, deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from statistics import median
 from typing import Final, NamedTuple
 
@@ -54,8 +54,10 @@ class NodeDurations:
         self._known: OrderedDict[ShapeKey, deque[Measurement]] = OrderedDict()
         self._by_class: dict[str, dict[ShapeKey, Measurement]] = {}  # medians
         self._unsaved: dict[ShapeKey, None] = {}
+        self._runs: deque[Callable[[], Mapping[ShapeKey, Measurement]]] = deque()
 
     def __len__(self) -> int:
+        self.catch_up()
         return len(self._known)
 
     def learn(self, measurements: Mapping[ShapeKey, Measurement]) -> None:
@@ -65,8 +67,21 @@ class NodeDurations:
                 self.restore(key, [*self._known.get(key, ()), measured])
                 self._unsaved[key] = None
 
+    def learn_later(self, measure: Callable[[], Mapping[ShapeKey, Measurement]]) -> None:
+        """Learn from a run when something is asked, or at :meth:`catch_up`.
+
+        To measure a run takes a part of a millisecond, for which its result should not wait.
+        """
+        self._runs.append(measure)
+
+    def catch_up(self) -> None:
+        """Learn from the runs that have been put off."""
+        while self._runs:
+            self.learn(self._runs.popleft()())
+
     def take_unsaved(self) -> dict[ShapeKey, tuple[Measurement, ...]]:
         """Return what was learned since the last call, for a store."""
+        self.catch_up()
         unsaved = {key: self.measurements(key) for key in self._unsaved if key in self._known}
         self._unsaved.clear()
         return unsaved
@@ -86,10 +101,12 @@ class NodeDurations:
 
     def measurements(self, key: ShapeKey) -> tuple[Measurement, ...]:
         """Return what is known of a shape, oldest first."""
+        self.catch_up()
         return tuple(self._known.get(key, ()))
 
     def estimate(self, shape: NodeShape, *, cold: bool) -> Measurement | None:
         """Return the expected duration of a node; None if its class never ran here."""
+        self.catch_up()
         known = self._by_class.get(shape.class_type)
         if not known:
             return None

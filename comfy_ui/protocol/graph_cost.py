@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Final, NamedTuple
 
 LOOP_START: Final = "StartLoop"
@@ -26,28 +27,72 @@ class NodeShape(NamedTuple):
     steps: float
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class GraphCost:
-    """The structure and costs of an API-format graph.
+    """The structure and costs of an API-format graph, which must not change.
 
-    ``sources`` are the nodes that each node takes inputs from, without switch branches that are
-    known not to be taken. ``outputs`` are the nodes at which the run ends; ``outputs_reported``
-    says that the server named them. ``weights`` are costs in units of about half a sampling step,
-    of one pass. ``loaders`` are the nodes among the ancestors of each node that load a model.
-    ``loops`` are the loops that each node is in, by their start nodes, outermost first; ``passes``
-    the number of passes of those loops whose number is in the graph.
+    The structure is read at once, the costs on first use: a client that posts a job needs the
+    outputs to see its end, and has time for the rest while the server works.
+
+    ``classes`` are the node classes. ``sources`` are the nodes that each node takes inputs from,
+    without switch branches that are known not to be taken. ``outputs`` are the nodes at which the
+    run ends; ``outputs_reported`` says that the server named them.
     """
 
+    nodes: Mapping[str, Mapping[str, Any]] = field(repr=False)
     classes: Mapping[str, str]
-    titles: Mapping[str, str]
     sources: Mapping[str, tuple[str, ...]]
     outputs: frozenset[str]
     outputs_reported: bool
-    weights: Mapping[str, float]
-    shapes: Mapping[str, NodeShape]
-    loaders: Mapping[str, frozenset[str]]
-    loops: Mapping[str, tuple[str, ...]]
-    passes: Mapping[str, int]
+
+    @cached_property
+    def titles(self) -> Mapping[str, str]:
+        """The title of each node, else its class."""
+        return {
+            id_: _text(_mapping(node.get("_meta")).get("title")) or self.classes[id_]
+            for id_, node in self.nodes.items()
+        }
+
+    @cached_property
+    def weights(self) -> Mapping[str, float]:
+        """The cost of one pass of each node, in units of about half a sampling step."""
+        return {
+            id_: _weight(self.classes[id_], self._inputs[id_], self.nodes) for id_ in self.nodes
+        }
+
+    @cached_property
+    def shapes(self) -> Mapping[str, NodeShape]:
+        """What the duration of each node depends on."""
+        return _shapes(self._order, self.sources, self.classes, self._inputs, self.nodes)
+
+    @cached_property
+    def loaders(self) -> Mapping[str, frozenset[str]]:
+        """The nodes among each node and its ancestors that load a model."""
+        own = {id_: {id_} for id_, class_type in self.classes.items() if is_loader(class_type)}
+        return _inherited(self._order, self.sources, own)
+
+    @cached_property
+    def loops(self) -> Mapping[str, tuple[str, ...]]:
+        """The loops that each node is in, by their start nodes, outermost first."""
+        return _loops(self._order, self.sources, self.classes)
+
+    @cached_property
+    def passes(self) -> Mapping[str, int]:
+        """The number of passes of those loops, by start node, whose number is in the graph."""
+        return {
+            id_: number
+            for id_, class_type in self.classes.items()
+            if class_type == LOOP_START
+            and (number := _passes(self._inputs[id_], self.nodes)) is not None
+        }
+
+    @cached_property
+    def _inputs(self) -> Mapping[str, Mapping[str, Any]]:
+        return {id_: _mapping(node.get("inputs")) for id_, node in self.nodes.items()}
+
+    @cached_property
+    def _order(self) -> list[str]:
+        return _in_order(self.sources)
 
 
 def plan_graph(
@@ -62,35 +107,14 @@ def plan_graph(
             something.
     """
     nodes = {id_: node for id_, node in graph.items() if isinstance(node, Mapping)}
-    inputs = {id_: _mapping(node.get("inputs")) for id_, node in nodes.items()}
     classes = {id_: _text(node.get("class_type")) for id_, node in nodes.items()}
     sources = {id_: _sources(id_, nodes) for id_ in nodes}
     used = {source for ids in sources.values() for source in ids}
     reported = frozenset(output_nodes or ()) & nodes.keys()
-    order = _in_order(sources)
-    loaders = _inherited(order, sources, {i: {i} for i in nodes if is_loader(classes[i])})
-    return GraphCost(
-        classes=classes,
-        titles={
-            id_: _text(_mapping(node.get("_meta")).get("title")) or classes[id_]
-            for id_, node in nodes.items()
-        },
-        sources=sources,
-        outputs=reported
-        or frozenset(
-            id_ for id_, class_type in classes.items() if id_ not in used or is_saver(class_type)
-        ),
-        outputs_reported=bool(reported),
-        weights={id_: _weight(classes[id_], inputs[id_], nodes) for id_ in nodes},
-        shapes=_shapes(order, sources, classes, inputs, nodes),
-        loaders=loaders,
-        loops=_loops(order, sources, classes),
-        passes={
-            id_: number
-            for id_, class_type in classes.items()
-            if class_type == LOOP_START and (number := _passes(inputs[id_], nodes)) is not None
-        },
+    outputs = reported or frozenset(
+        id_ for id_, class_type in classes.items() if id_ not in used or is_saver(class_type)
     )
+    return GraphCost(nodes, classes, sources, outputs, outputs_reported=bool(reported))
 
 
 def ancestors(

@@ -181,6 +181,24 @@ def test_seconds_of_a_known_graph_are_those_of_its_run() -> None:
     assert warm < took_s - 5.0
 
 
+def test_learn_later_measures_when_something_is_asked() -> None:
+    durations, key = NodeDurations(), ShapeKey(DECODER, cold=False)
+    measured = []
+
+    def measure() -> dict[ShapeKey, Measurement]:
+        measured.append(key)
+        return {key: Measurement(2.0)}
+
+    durations.learn_later(measure)
+    assert measured == []
+    assert durations.estimate(DECODER, cold=False) == Measurement(2.0)
+    durations.learn_later(measure)
+    assert durations.take_unsaved() == {key: (Measurement(2.0), Measurement(2.0))}
+    durations.learn_later(measure)
+    durations.catch_up()
+    assert len(measured) == 3
+
+
 def test_take_unsaved_returns_what_was_learned_since() -> None:
     durations = learned(DECODER, Measurement(1.0), Measurement(2.0))
     key = ShapeKey(DECODER, cold=False)

@@ -152,6 +152,7 @@ class Session:
         changes = JobChanges(job)
         deadline = None if timeout_s is None else self._clock() + timeout_s
         with self.watching(job, end_only=end_only) as changed:
+            job.describe_early()
             while True:
                 changed.clear()
                 settled = job.settled
@@ -221,8 +222,12 @@ class Session:
 
     def _changed(self, job: TrackedJob) -> None:
         settled = job.settled
-        if settled and job.prompt_id not in self._waiting:
-            self._unwatched(job)
+        if settled:
+            # After the tasks that this wakes have sent their next requests.
+            loop = asyncio.get_running_loop()
+            loop.call_soon(loop.call_soon, self._durations.catch_up)
+            if job.prompt_id not in self._waiting:
+                self._unwatched(job)
         for event, end_only in self._waiting.get(job.prompt_id, {}).items():
             if settled or not end_only:
                 event.set()

@@ -50,6 +50,7 @@ class TrackedJob:
         """Whether the job can be dropped as soon as no caller waits for it."""
         self._reported_graph: Graph | None = None
         """The graph of another client's job, as the server has it."""
+        self._described: tuple[Graph | None, dict[str, Any]] | None = None
         self.observers: list[Observer] = []
         self._on_change = on_change
         self._lock = threading.Lock()  # a sync client may cancel from another thread
@@ -78,7 +79,7 @@ class TrackedJob:
         if after is before:
             return
         if after.final is not None and after.tracker.durations is not None:
-            after.tracker.durations.learn(after.tracker.measurements())
+            after.tracker.durations.learn_later(after.tracker.measurements)
         for observer in self.observers:
             observer(before, after, now)
         self._changed()
@@ -115,8 +116,7 @@ class TrackedJob:
             raise verdict
         if verdict is None:
             raise self.error or RuntimeError("the job is not settled")
-        graph = copied(self._runnable.graph) if self._runnable else self._reported_graph
-        values = dict(self._runnable.values) if self._runnable else {}
+        (graph, values), self._described = self._described or self._describe(), None
         return Result(
             prompt_id=self.prompt_id,
             files=[file.readable_by(reader, self.prompt_id) for file in verdict.files],
@@ -125,8 +125,13 @@ class TrackedJob:
             cached=self.state.cached,
             _saver=saver,
             graph=graph,
-            values=values or (_values_of(graph) if graph else {}),
+            values=values,
         )
+
+    def describe_early(self) -> None:
+        """Prepare the part of the result that is known, while the server works."""
+        if self._runnable is not None and self._described is None:
+            self._described = self._describe()
 
     def timed_out(self, timeout_s: float, *, cancels: bool) -> GenerationTimeoutError:
         """The error for a caller whose time-out has passed, and which ``cancels`` the job."""
@@ -136,6 +141,12 @@ class TrackedJob:
             hint="Allow more with timeout=." if cancels else "",
             prompt_id=self.prompt_id,
         )
+
+    def _describe(self) -> tuple[Graph | None, dict[str, Any]]:
+        """The graph and the values of the result, which may change them."""
+        graph = copied(self._runnable.graph) if self._runnable else self._reported_graph
+        values = dict(self._runnable.values) if self._runnable else {}
+        return graph, values or (_values_of(graph) if graph else {})
 
     def _changed(self) -> None:
         if self._on_change:
