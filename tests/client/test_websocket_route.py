@@ -5,6 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import struct
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +20,7 @@ from comfy_ui.client.transport import websocket
 from comfy_ui.client.transport.server_address import make_server_address, tls_context
 from comfy_ui.client.transport.websocket import Socket
 from comfy_ui.demo import DemoServer
+from comfy_ui.protocol.messages import Logs, Message, PreviewFrame
 from tests.client.support import (
     EMPTY_QUEUE,
     Request,
@@ -44,6 +48,26 @@ def mock_server() -> httpx.MockTransport:
         return httpx.Response(200, json=history_of(path.rpartition("/")[2]))
 
     return httpx.MockTransport(handler)
+
+
+@asynccontextmanager
+async def sockets_to(
+    serve: Callable[[ServerConnection], Awaitable[None]],
+) -> AsyncIterator[tuple[Socket, list[Message], asyncio.Event]]:
+    """A socket to a server, the messages it passes on, and the event of its end."""
+    messages: list[Message] = []
+    closed = asyncio.Event()
+
+    def note(client_id: str | None) -> None:
+        if client_id is None:
+            closed.set()
+
+    async with serve_sockets(serve, "127.0.0.1", 0) as server:
+        port = next(iter(server.sockets)).getsockname()[1]
+        address = make_server_address(url=f"http://127.0.0.1:{port}")
+        socket = Socket(address, on_message=lambda _, m: messages.append(m), on_change=note)
+        yield socket, messages, closed
+        await socket.close()
 
 
 async def test_ws_client_with_mock_transport_never_reaches_the_network(
@@ -147,6 +171,46 @@ async def test_ws_client_socks_proxy_without_its_package_polls(
     assert "python-socks" in caplog.text
 
 
+async def test_socket_passes_messages_in_order_also_when_one_comes_in_parts() -> None:
+    def logs(number: int) -> str:
+        return json.dumps({"type": "logs", "data": {"entries": [{"m": str(number)}]}})
+
+    async def serve(connection: ServerConnection) -> None:
+        await connection.recv()
+        await connection.send(logs(1))
+        await connection.send([logs(2)[:9], logs(2)[9:30], logs(2)[30:]])
+        await connection.send(logs(3))
+        await connection.send(struct.pack(">II", 1, 1) + b"jpeg")
+        await connection.send(logs(4))
+        await connection.wait_closed()
+
+    async with sockets_to(serve) as (socket, messages, _):
+        assert await socket.ready()
+        async with asyncio.timeout(10):
+            while len(messages) < 5:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+        texts = [m.lines if isinstance(m, Logs) else type(m) for m in messages]
+        assert texts == [("1",), ("2",), ("3",), PreviewFrame, ("4",)]
+
+
+async def test_socket_is_closed_at_a_text_that_is_not_utf8() -> None:
+    codes = []
+
+    async def serve(connection: ServerConnection) -> None:
+        await connection.recv()
+        await connection.send(b'{"type": "logs", "data": "\xff"}', text=True)
+        await connection.wait_closed()
+        codes.append(connection.close_code)
+
+    async with sockets_to(serve) as (socket, messages, closed):
+        assert await socket.ready()
+        async with asyncio.timeout(10):
+            await closed.wait()
+            while not codes:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+        assert (codes[0], messages) == (1007, [])
+
+
 @pytest.mark.parametrize("answers_pings", [True, False])
 async def test_socket_closed_without_pongs_fell_silent(
     *, answers_pings: bool, monkeypatch: pytest.MonkeyPatch
@@ -161,18 +225,8 @@ async def test_socket_closed_without_pongs_fell_silent(
             connection.transport.pause_reading()
             await asyncio.sleep(1.0)
 
-    closed = asyncio.Event()
-
-    def note(client_id: str | None) -> None:
-        if client_id is None:
-            closed.set()
-
-    async with serve_sockets(serve, "127.0.0.1", 0) as server:
-        port = next(iter(server.sockets)).getsockname()[1]
-        address = make_server_address(url=f"http://127.0.0.1:{port}")
-        socket = Socket(address, on_message=lambda *_: None, on_change=note)
+    async with sockets_to(serve) as (socket, _, closed):
         assert await socket.ready()
         async with asyncio.timeout(10):
             await closed.wait()
         assert socket.fell_silent is not answers_pings
-        await socket.close()

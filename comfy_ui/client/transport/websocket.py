@@ -13,8 +13,9 @@ import json
 import logging
 import random
 from collections.abc import Callable, Collection
+from contextlib import suppress
 from contextvars import Context
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, cast
 from urllib.request import getproxies, proxy_bypass
 from uuid import uuid4
 
@@ -28,6 +29,12 @@ from .server_address import ServerAddress
 if TYPE_CHECKING:
     from websockets.asyncio.client import ClientConnection
     from websockets.exceptions import ConnectionClosed
+    from websockets.protocol import Event
+
+    class _Connection(ClientConnection):
+        on_frame: Callable[[str | bytes], None] | None
+        """Called with each frame that arrives, instead of what :meth:`recv` returns."""
+
 
 logger = logging.getLogger(__name__)
 
@@ -136,6 +143,19 @@ class Socket:
         from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
 
         client_id = str(uuid4())
+        texts_have_prompt_id = False
+
+        def read(frame: str | bytes) -> None:
+            nonlocal texts_have_prompt_id
+            message = (
+                parse_text(frame)
+                if isinstance(frame, str)
+                else parse_binary(frame, texts_have_prompt_id=texts_have_prompt_id)
+            )
+            if isinstance(message, FeatureFlags):
+                texts_have_prompt_id = message.flags.get("supports_progress_text_metadata") is True
+            self._on_message(client_id, message)
+
         try:
             connection = await _connect(self._server, client_id)
         except InvalidStatus as error:
@@ -155,19 +175,9 @@ class Socket:
         try:
             await connection.send(_HANDSHAKE)
             self._open(client_id)
-            texts_have_prompt_id = False
-            while True:
-                frame = await connection.recv()
-                message = (
-                    parse_text(frame)
-                    if isinstance(frame, str)
-                    else parse_binary(frame, texts_have_prompt_id=texts_have_prompt_id)
-                )
-                if isinstance(message, FeatureFlags):
-                    texts_have_prompt_id = (
-                        message.flags.get("supports_progress_text_metadata") is True
-                    )
-                self._on_message(client_id, message)
+            connection.on_frame = read
+            while True:  # until the end of the connection, which recv() raises
+                read(await connection.recv())
         except ConnectionClosed as error:
             self.fell_silent = _is_ping_timeout(error)
             if error.sent is not None and error.sent.code == _TOO_BIG:
@@ -193,14 +203,33 @@ def _is_ping_timeout(error: ConnectionClosed) -> bool:
     return error.rcvd is None and error.sent is not None and error.sent.code == _PING_TIMEOUT
 
 
-async def _connect(server: ServerAddress, client_id: str) -> ClientConnection:
+async def _connect(server: ServerAddress, client_id: str) -> _Connection:
     from websockets.asyncio.client import ClientConnection, connect
+    from websockets.frames import Frame, Opcode
 
-    class RefusableConnection(ClientConnection):
+    class Connection(ClientConnection):
+        on_frame: Callable[[str | bytes], None] | None = None
+
         def data_received(self, data: bytes) -> None:
             super().data_received(data)
             if self.protocol.handshake_exc is not None:  # a refusal may be followed by anything
                 self.transport.abort()
+
+        def process_event(self, event: Event) -> None:
+            # recv() passes a message through a queue and a task, which takes as long as parsing it.
+            content: str | bytes | None = None
+            if self.on_frame is not None and isinstance(event, Frame):
+                if not event.fin:  # recv() joins the parts, and keeps the order of what follows
+                    self.on_frame = None
+                elif event.opcode is Opcode.BINARY:
+                    content = bytes(event.data)
+                elif event.opcode is Opcode.TEXT:
+                    with suppress(UnicodeDecodeError):  # recv() closes the connection
+                        content = str(event.data, "utf-8")
+            if content is None or self.on_frame is None:
+                super().process_event(event)
+            else:
+                self.on_frame(content)
 
     class Connect(connect):
         def process_redirect(self, exc: Exception) -> Exception | str:
@@ -214,9 +243,9 @@ async def _connect(server: ServerAddress, client_id: str) -> ClientConnection:
             if server.trust_env or server.options.proxy
             else await connected(where.host, where.port, guarded=server.guarded)
         )
-        return await Connect(
+        connection = await Connect(
             server.ws_url(client_id),
-            create_connection=RefusableConnection,
+            create_connection=Connection,
             additional_headers={k: v for k, v in server.headers.items() if k not in named},
             user_agent_header=server.headers.get("user-agent"),
             proxy=server.options.proxy
@@ -231,6 +260,7 @@ async def _connect(server: ServerAddress, client_id: str) -> ClientConnection:
             ssl=server.tls,
             logger=_WithoutHeaders(logger, {}),
         )
+    return cast("_Connection", connection)
 
 
 def _environment_proxy(host: str) -> str | Literal[True]:
