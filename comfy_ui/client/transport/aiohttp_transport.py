@@ -284,7 +284,16 @@ class DirectResponse:
             for name, value in response.raw_headers
         }
         self.content = b""
+        self._response = response
         self._body = _Body(response)
+
+    def arrived(self) -> bytes | None:
+        """Return the body if all of it is there, which is so for most small answers."""
+        body = self._response.content
+        if not body.is_eof():
+            return None
+        with _translated():
+            return body.read_nowait()
 
     def aiter_raw(self) -> AsyncIterator[bytes]:
         """Yield the body as it arrives."""

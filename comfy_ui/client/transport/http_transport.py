@@ -14,8 +14,7 @@ import socket
 import ssl
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import replace
+from contextlib import contextmanager, nullcontext
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
@@ -88,7 +87,7 @@ class _Transport:
             self._breaker.check()
         began = time.monotonic()
         try:
-            with _opened(call) as file:
+            with _opened(call) if call.file else nullcontext() as file:
                 exchange = _Exchange(self._server, call, file)
                 yield exchange
         except _HTTPX_ERRORS as error:
@@ -161,7 +160,7 @@ class SyncTransport(_Transport):
                     )
                     for chunk in response.iter_raw():
                         body.add(chunk, time.monotonic())
-                    return answer if streamed else replace(answer, content=body.content())
+                    return answer if streamed else _with(answer, body.content())
                 finally:
                     response.close()
 
@@ -245,7 +244,7 @@ class AsyncTransport(_Transport):
     ) -> ApiResponse:
         clock = asyncio.get_running_loop().time
         while True:
-            response = await self._respond(exchange)
+            response, whole = await self._respond(exchange)
             try:
                 if exchange.redirected(response):
                     continue
@@ -254,28 +253,32 @@ class AsyncTransport(_Transport):
                     return _whole(answer, response.content, receiver)
                 streamed = receiver is not None and receiver.begin(answer)
                 body = AnswerBody(call, answer.headers, receiver if streamed else None, now=clock())
-                limit.reschedule(body.deadline)
-                async for chunk in response.aiter_raw():
-                    if body.blocking:
-                        await run_in_thread(body.add, chunk, clock())
-                    else:
-                        body.add(chunk, clock())
-                    if limit.when() != body.deadline:
-                        limit.reschedule(body.deadline)
-                return answer if streamed else replace(answer, content=body.content())
+                if whole is not None:
+                    await _add(body, whole, clock())
+                else:
+                    limit.reschedule(body.deadline)
+                    async for chunk in response.aiter_raw():
+                        await _add(body, chunk, clock())
+                        if limit.when() != body.deadline:
+                            limit.reschedule(body.deadline)
+                return answer if streamed else _with(answer, body.content())
             finally:
                 await response.aclose()
 
-    async def _respond(self, exchange: _Exchange) -> httpx.Response | DirectResponse:
+    async def _respond(
+        self, exchange: _Exchange
+    ) -> tuple[httpx.Response | DirectResponse, bytes | None]:
+        """The answer, and its raw body if all of it has come with the head."""
         if self._direct is None or not exchange.is_small:
-            return await self._http.handle_async_request(exchange.request())
-        return await self._direct.send(
+            return await self._http.handle_async_request(exchange.request()), None
+        response = await self._direct.send(
             exchange.call.method,
             exchange.url,
             exchange.headers(),
             exchange.call.body,
             exchange.timeouts,
         )
+        return response, response.arrived()
 
     async def close(self) -> None:
         """Close all connections."""
@@ -287,7 +290,18 @@ def _whole(answer: ApiResponse, content: bytes, receiver: Receiver | None) -> Ap
     if receiver is not None and receiver.begin(answer):
         receiver.write(content)
         return answer
-    return replace(answer, content=content)
+    return _with(answer, content)
+
+
+async def _add(body: AnswerBody, chunk: bytes, now: float) -> None:
+    if body.blocking:
+        await run_in_thread(body.add, chunk, now)
+    else:
+        body.add(chunk, now)
+
+
+def _with(head: ApiResponse, content: bytes) -> ApiResponse:
+    return ApiResponse(head.status, head.headers, content, head.where)
 
 
 def _limits(server: ServerAddress) -> httpx.Limits:
