@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..protocol.graph_cost import plan_graph
+from ..protocol.graph_cost import GraphCost
 from .engine_folders import Folders
 from .engine_queue import HistoryRecord, Running
 from .fault_switches import Faults
@@ -266,7 +266,7 @@ class _Job:
 
         As newer cores do, but without loops in loops and lists. The body's own nodes never run.
         """
-        plan = plan_graph(self.prompt)
+        plan = GraphCost(self.prompt)
         body = [node_id for node_id, loops in plan.loops.items() if start in loops]
         end = next(
             node_id

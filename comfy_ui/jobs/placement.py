@@ -19,7 +19,7 @@ from types import MappingProxyType
 from typing import Final
 
 from ..protocol.durations import NodeDurations
-from ..protocol.graph_cost import GraphCost, plan_graph
+from ..protocol.graph_cost import GraphCost
 from ..protocol.object_info import NodeRegistry
 from ..storage.records import Job, Snapshot
 from ..workflow.graph import AnyGraph, classes
@@ -234,7 +234,7 @@ class ServerPool:
         if durations is None or not len(durations):
             return None
         if job.id not in self._plans:
-            self._plans[job.id] = plan_graph(job.graph)
+            self._plans[job.id] = GraphCost(job.graph)
         seconds = durations.seconds(self._plans[job.id], loaded=loaded)
         if seconds is not None:
             self._estimates[key] = seconds

@@ -31,39 +31,68 @@ class NodeShape(NamedTuple):
 class GraphCost:
     """The structure and costs of an API-format graph, which must not change.
 
-    The structure is read at once, the costs on first use: a client that posts a job needs the
-    outputs to see its end, and has time for the rest while the server works.
+    Each part is read on first use: a client that posts a job has time for it while the server
+    works, and may not need all.
 
-    ``classes`` are the node classes. ``sources`` are the nodes that each node takes inputs from,
-    without switch branches that are known not to be taken. ``outputs`` are the nodes at which the
-    run ends; ``outputs_reported`` says that the server named them.
+    ``graph`` is API format; entries of another shape are skipped. ``output_nodes`` are the ids that
+    the server runs the graph for, if it reported them.
     """
 
-    nodes: Mapping[str, Mapping[str, Any]] = field(repr=False)
-    classes: Mapping[str, str]
-    sources: Mapping[str, tuple[str, ...]]
-    outputs: frozenset[str]
-    outputs_reported: bool
+    graph: Mapping[str, Any] = field(repr=False)
+    output_nodes: Collection[str] | None = None
+
+    @cached_property
+    def classes(self) -> Mapping[str, str]:
+        """The class of each node."""
+        return {id_: _text(node.get("class_type")) for id_, node in self._nodes.items()}
+
+    @cached_property
+    def sources(self) -> Mapping[str, tuple[str, ...]]:
+        """The nodes that each node takes inputs from, without switch branches that are known not to
+        be taken."""
+        return {id_: _sources(id_, self._nodes) for id_ in self._nodes}
+
+    @cached_property
+    def outputs(self) -> frozenset[str]:
+        """The nodes at which the run ends.
+
+        Unless the server reported them, every node whose outputs are unused, and every node that
+        seems to save or show something.
+        """
+        if reported := frozenset(self.output_nodes or ()) & self._nodes.keys():
+            return reported
+        used = {source for ids in self.sources.values() for source in ids}
+        return frozenset(
+            id_
+            for id_, class_type in self.classes.items()
+            if id_ not in used or is_saver(class_type)
+        )
+
+    @property
+    def outputs_reported(self) -> bool:
+        """Whether the server named the outputs."""
+        return not self._nodes.keys().isdisjoint(self.output_nodes or ())
 
     @cached_property
     def titles(self) -> Mapping[str, str]:
         """The title of each node, else its class."""
         return {
             id_: _text(_mapping(node.get("_meta")).get("title")) or self.classes[id_]
-            for id_, node in self.nodes.items()
+            for id_, node in self._nodes.items()
         }
 
     @cached_property
     def weights(self) -> Mapping[str, float]:
         """The cost of one pass of each node, in units of about half a sampling step."""
         return {
-            id_: _weight(self.classes[id_], self._inputs[id_], self.nodes) for id_ in self.nodes
+            id_: _weight(self.classes[id_], inputs, self._nodes)
+            for id_, inputs in self._inputs.items()
         }
 
     @cached_property
     def shapes(self) -> Mapping[str, NodeShape]:
         """What the duration of each node depends on."""
-        return _shapes(self._order, self.sources, self.classes, self._inputs, self.nodes)
+        return _shapes(self._order, self.sources, self.classes, self._inputs, self._nodes)
 
     @cached_property
     def loaders(self) -> Mapping[str, frozenset[str]]:
@@ -83,38 +112,20 @@ class GraphCost:
             id_: number
             for id_, class_type in self.classes.items()
             if class_type == LOOP_START
-            and (number := _passes(self._inputs[id_], self.nodes)) is not None
+            and (number := _passes(self._inputs[id_], self._nodes)) is not None
         }
 
     @cached_property
+    def _nodes(self) -> Mapping[str, Mapping[str, Any]]:
+        return {id_: node for id_, node in self.graph.items() if isinstance(node, Mapping)}
+
+    @cached_property
     def _inputs(self) -> Mapping[str, Mapping[str, Any]]:
-        return {id_: _mapping(node.get("inputs")) for id_, node in self.nodes.items()}
+        return {id_: _mapping(node.get("inputs")) for id_, node in self._nodes.items()}
 
     @cached_property
     def _order(self) -> list[str]:
         return _in_order(self.sources)
-
-
-def plan_graph(
-    graph: Mapping[str, Any], *, output_nodes: Collection[str] | None = None
-) -> GraphCost:
-    """Read a graph, ``{node_id: {"class_type", "inputs", "_meta"}}``. Never raises.
-
-    Args:
-        graph: API format. Entries of another shape are skipped.
-        output_nodes: the ids that the server runs the graph for, if it reported them. Otherwise
-            every node whose outputs are unused, and every node that seems to save or show
-            something.
-    """
-    nodes = {id_: node for id_, node in graph.items() if isinstance(node, Mapping)}
-    classes = {id_: _text(node.get("class_type")) for id_, node in nodes.items()}
-    sources = {id_: _sources(id_, nodes) for id_ in nodes}
-    used = {source for ids in sources.values() for source in ids}
-    reported = frozenset(output_nodes or ()) & nodes.keys()
-    outputs = reported or frozenset(
-        id_ for id_, class_type in classes.items() if id_ not in used or is_saver(class_type)
-    )
-    return GraphCost(nodes, classes, sources, outputs, outputs_reported=bool(reported))
 
 
 def ancestors(

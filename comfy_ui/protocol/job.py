@@ -22,7 +22,7 @@ from dataclasses import replace
 from typing import Literal
 
 from ._replace import fast_replace
-from .graph_cost import plan_graph
+from .graph_cost import GraphCost
 from .job_state import (
     CancelRequested,
     CancelSent,
@@ -271,7 +271,9 @@ def _with_graph(state: JobState, answer: QueueAnswer | HistoryEntry) -> JobState
         plan is not None and (plan.outputs_reported or not answer.output_nodes)
     ):
         return state
-    plan = plan_graph(answer.graph, output_nodes=answer.output_nodes)
+    # One's own graph is the same one, and stays in memory in any case.
+    graph = answer.graph if plan is None else plan.graph
+    plan = GraphCost(graph, output_nodes=answer.output_nodes)
     return fast_replace(state, tracker=state.tracker.with_plan(plan))
 
 

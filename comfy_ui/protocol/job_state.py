@@ -15,7 +15,7 @@ from comfy_ui.errors import (
 )
 
 from .durations import NodeDurations
-from .graph_cost import plan_graph
+from .graph_cost import GraphCost
 from .messages import ExecutionError, ExecutionSuccess, Message
 from .outputs import SOCKET_FOLDER, OutputFile, Outputs, collect_outputs
 from .progress import Phase, Preview, Progress, Tracker
@@ -331,7 +331,7 @@ def new_job(
         accepted: whether the server is known to have the job.
         durations: what earlier runs on the server took.
     """
-    plan = None if graph is None else plan_graph(graph, output_nodes=output_nodes)
+    plan = None if graph is None else GraphCost(graph, output_nodes=output_nodes)
     return JobState(
         prompt_id=prompt_id,
         created_at=now,

@@ -14,7 +14,7 @@ from typing import Any, Final, Literal
 from comfy_ui.errors import ComfyUIConnectionError
 
 from .frames import read_message
-from .graph_cost import ancestors, plan_graph
+from .graph_cost import GraphCost, ancestors
 from .messages import ExecutionError, ExecutionInterrupted, ExecutionSuccess
 
 GROUP_KEY: Final = "comfy_ui_group"
@@ -160,7 +160,7 @@ def _own_outputs(
     outputs, meta = _mapping(entry.get("outputs")), _mapping(entry.get("meta"))
     if graph is None or not output_nodes or outputs.keys() <= set(output_nodes):
         return outputs
-    plan = plan_graph(graph, output_nodes=output_nodes)
+    plan = GraphCost(graph, output_nodes=output_nodes)
     own = ancestors(plan.outputs, plan.sources)
 
     def stands_for(node: str) -> str:

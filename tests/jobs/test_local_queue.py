@@ -19,7 +19,7 @@ from comfy_ui.jobs import local_queue
 from comfy_ui.jobs.local_queue import LocalQueue
 from comfy_ui.jobs.queue import JobQueue, JobReport, KeyJobsError
 from comfy_ui.protocol.durations import Measurement, NodeDurations, ShapeKey
-from comfy_ui.protocol.graph_cost import plan_graph
+from comfy_ui.protocol.graph_cost import GraphCost
 from comfy_ui.storage.records import Job, JobStatus, Phase
 from tests.jobs import support
 from tests.jobs.test_queue_contract import FILE, OUTPUTS, _claim, _report, _submit
@@ -73,7 +73,7 @@ async def test_job_whose_end_is_being_stored_is_active_and_not_failed(
 async def test_submit_learned_durations_are_the_cost_of_fair_queue(tmp_path: Path) -> None:
     job = support.a_job(work=100.0)
     durations = NodeDurations()
-    plan = plan_graph(job.graph)
+    plan = GraphCost(job.graph)
     keys = (ShapeKey(shape, cold) for shape in plan.shapes.values() for cold in (False, True))
     durations.learn({key: Measurement(3.0, 0.0) for key in keys})
     queue = LocalQueue(MemoryJobStore(tmp_path), waiting_limit=9, durations={"gpu": durations})

@@ -7,7 +7,7 @@ from typing import Any
 from comfy_ui.jobs.placement import LOADING_S, ServerOffer, ServerPool, offer_of, remaining_s
 from comfy_ui.jobs.updates import first_snapshot
 from comfy_ui.protocol.durations import Measurement, NodeDurations, ShapeKey
-from comfy_ui.protocol.graph_cost import plan_graph
+from comfy_ui.protocol.graph_cost import GraphCost
 from comfy_ui.protocol.object_info import NodeRegistry
 from comfy_ui.storage.records import Job
 from tests.jobs.support import a_job
@@ -122,7 +122,7 @@ def test_remaining_s_overdue_job_is_not_almost_done() -> None:
 
 def learned(one: Job, seconds: float) -> NodeDurations:
     durations = NodeDurations()
-    shape = plan_graph(one.graph).shapes["1"]
+    shape = GraphCost(one.graph).shapes["1"]
     durations.learn({ShapeKey(shape, cold=False): Measurement(seconds)})
     return durations
 

@@ -13,7 +13,7 @@ from comfy_ui.protocol.durations import (
     ShapeKey,
 )
 from comfy_ui.protocol.frames import parse_text
-from comfy_ui.protocol.graph_cost import NodeShape, plan_graph
+from comfy_ui.protocol.graph_cost import GraphCost, NodeShape
 from comfy_ui.protocol.progress import Tracker
 from tests.protocol import support
 from tests.protocol.support import message_of, snapshot
@@ -137,7 +137,7 @@ def run(
             now += SECONDS[id_]
         touched[id_] = ("finished", 1.0, 1.0)
         events.append((now, parse_text(snapshot(touched))))
-    tracker = Tracker(plan=plan_graph(graph_of(steps)), durations=durations)
+    tracker = Tracker(plan=GraphCost(graph_of(steps)), durations=durations)
     errors, eta_error, waiting = [], math.inf, [*events]
     for sample in range(200):
         at = now * sample / 200
@@ -172,7 +172,7 @@ def test_progress_is_time_within_12_percent_at_first_and_5_percent_then(
 
 
 def test_seconds_of_a_known_graph_are_those_of_its_run() -> None:
-    durations, plan = NodeDurations(), plan_graph(graph_of(4))
+    durations, plan = NodeDurations(), GraphCost(graph_of(4))
     assert durations.seconds(plan) is None
     _, _, took_s = run(durations)
     assert durations.seconds(plan) == pytest.approx(took_s, rel=0.02)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from comfy_ui.protocol.durations import NodeDurations
-from comfy_ui.protocol.graph_cost import plan_graph
+from comfy_ui.protocol.graph_cost import GraphCost
 from comfy_ui.protocol.messages import ExecutionStart, NodeState, ProgressState, ProgressText
 from comfy_ui.protocol.progress import Tracker
 from tests.graphs import node
@@ -45,7 +45,7 @@ class Server:
 
     def __init__(self, graph: dict[str, Any], durations: NodeDurations | None = None) -> None:
         self.now = 0.0
-        self.tracker = Tracker(plan=plan_graph(graph), durations=durations)
+        self.tracker = Tracker(plan=GraphCost(graph), durations=durations)
         self.nodes: dict[str, NodeState] = {}
         self.seen: list[tuple[float, Tracker]] = []
         self.hear(ExecutionStart("p"))

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from comfy_ui.protocol.frames import parse_text
-from comfy_ui.protocol.graph_cost import plan_graph
+from comfy_ui.protocol.graph_cost import GraphCost
 from comfy_ui.protocol.progress import Phase, Tracker
 from tests.protocol import support
 from tests.protocol.support import message_of, snapshot
@@ -16,7 +16,7 @@ from tests.protocol.support import message_of, snapshot
 
 def track(*frames: Any, graph: Any = support.GRAPH, pause: float = 1.0) -> list[Tracker]:
     """Return the tracker after each frame, the first at time 0."""
-    tracker = Tracker(plan=None if graph is None else plan_graph(graph))
+    tracker = Tracker(plan=None if graph is None else GraphCost(graph))
     states = []
     for i, frame in enumerate(frames):
         message = parse_text(frame) if isinstance(frame, str) else frame
@@ -33,7 +33,7 @@ def node(class_type: str, **inputs: Any) -> dict[str, Any]:
 def test_tracker_value_is_the_same_however_often_it_is_read(every: int) -> None:
     frames = support.run_frames()
     often = [tracker.value for tracker in track(*frames)]
-    tracker, seldom = Tracker(plan=plan_graph(support.GRAPH)), {}
+    tracker, seldom = Tracker(plan=GraphCost(support.GRAPH)), {}
     for number, frame in enumerate(frames):
         tracker = tracker.hear(
             parse_text(frame) if isinstance(frame, str) else frame, float(number)
@@ -45,7 +45,7 @@ def test_tracker_value_is_the_same_however_often_it_is_read(every: int) -> None:
 
 
 def test_tracker_that_nobody_reads_keeps_few_states() -> None:
-    tracker = Tracker(plan=plan_graph(support.GRAPH))
+    tracker = Tracker(plan=GraphCost(support.GRAPH))
     for step in range(200):
         tracker = tracker.hear(snapshot({"3": ("running", step % 20 + step / 400, 20)}), step)
         kept, earlier = 0, tracker.earlier
@@ -237,7 +237,7 @@ def test_tracker_with_plan_counts_nodes_that_ended_before() -> None:
     tracker = track(message_of("execution_start"), snapshot({"4": ("finished", 1, 1)}), graph=None)[
         -1
     ]
-    tracker = tracker.with_plan(plan_graph(support.GRAPH))
+    tracker = tracker.with_plan(GraphCost(support.GRAPH))
     assert tracker.ahead_units == pytest.approx(27.2 - 9)
 
 
@@ -329,12 +329,12 @@ messages = (
 def test_tracker_any_messages_value_never_falls_or_reaches_1(
     received: list[Any], late: bool
 ) -> None:
-    tracker = Tracker(plan=None if late else plan_graph(support.GRAPH))
+    tracker = Tracker(plan=None if late else GraphCost(support.GRAPH))
     value = 0.0
     for i, message in enumerate(received):
         tracker = tracker.hear(message, float(i))
         if late and i == 5:
-            tracker = tracker.with_plan(plan_graph(support.GRAPH))
+            tracker = tracker.with_plan(GraphCost(support.GRAPH))
         assert value <= tracker.value <= 0.99
         value = tracker.value
         eta = tracker.eta_s(float(i))
@@ -343,7 +343,7 @@ def test_tracker_any_messages_value_never_falls_or_reaches_1(
 
 def test_tracker_500_nodes_cost_less_than_5_ms_per_message() -> None:
     graph = {str(i): node("Filter", x=[str(i - 1), 0]) for i in range(500)}
-    plan = plan_graph(graph)
+    plan = GraphCost(graph)
     touched: dict[str, tuple[str, float, float]] = {}
     frames = []
     for i in range(500):

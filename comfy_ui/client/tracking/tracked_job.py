@@ -129,9 +129,11 @@ class TrackedJob:
         )
 
     def describe_early(self) -> None:
-        """Prepare the part of the result that is known, while the server works."""
+        """Prepare what the end of the job will need of its graph, while the server works."""
         if self._runnable is not None and self._described is None:
             self._described = self._describe()
+            if self.state.tracker.plan is not None:
+                _ = self.state.tracker.plan.outputs  # read on first use
 
     def timed_out(self, timeout_s: float, *, cancels: bool) -> GenerationTimeoutError:
         """The error for a caller whose time-out has passed, and which ``cancels`` the job."""
