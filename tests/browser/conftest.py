@@ -168,7 +168,7 @@ def used_pages(
 def used_page(used_pages: Callable[[], support.UsedPage]) -> Iterator[Any]:
     """A page like ``page`` that other tests of the file have used: see ``UsedPage``.
 
-    For tests that are about neither loading nor jobs nor what browsers store.
+    For tests that are about neither loading nor what browsers store. Their jobs have ended.
     """
     used = used_pages()
     yield used.page

@@ -40,6 +40,19 @@ SMALL_SIZE_JS = """() => {
     field.dispatchEvent(new Event("input", {bubbles: true}));
   }
 }"""
+# A box is pressed; what else differs is as if it had been typed.
+RESTORE_JS = """(values) => {
+  for (const field of document.querySelector("form.settings").elements) {
+    if (!(field.name in values)) continue;
+    const value = values[field.name];
+    if (field.type === "checkbox") {
+      if (field.checked !== value) field.click();
+    } else if (field.value !== String(value ?? "")) {
+      field.value = value ?? "";
+      field.dispatchEvent(new Event("input", {bubbles: true}));
+    }
+  }
+}"""
 EXPECTED = (
     # Gradio's client says this when a page is left while a stream is open.
     "AbortError: signal is aborted",
@@ -272,7 +285,7 @@ class UsedPage:
         self._start = json.loads(self.page.evaluate("window.comfy.current()"))
 
     def starts_again(self) -> bool:
-        """Go to Create and close all that is open. False: fields of the form have been changed.
+        """Go to Create, close all that is open, and restore the form. False: that is not possible.
 
         Jobs and results, and what the browser stores, stay.
         """
@@ -291,6 +304,7 @@ class UsedPage:
         if page.locator(".advanced[open]").count():
             page.fill(".advanced .filter", "")
             page.click(".advanced > summary")
+        page.evaluate(RESTORE_JS, self._start["values"])
         page.evaluate("document.activeElement.blur()")
         return bool(self._now() == self._start)
 

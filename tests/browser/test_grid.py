@@ -12,7 +12,8 @@ from tests.browser.support import set_field
 pytestmark = pytest.mark.browser
 
 
-def test_grid_dialog_counts_results_and_creates_a_contact_sheet(page: Any) -> None:
+def test_grid_dialog_counts_results_and_creates_a_contact_sheet(used_page: Any) -> None:
+    page = used_page
     page.fill("#prompt textarea", "a red kite over dunes")
     set_field(page, "width", 256)
     set_field(page, "height", 256)
@@ -66,7 +67,8 @@ def test_grid_dialog_counts_results_and_creates_a_contact_sheet(page: Any) -> No
     page.wait_for_selector("#toast:has-text('5 added to kites')")  # with the contact sheet
 
 
-def test_grid_dialog_closed_leaves_a_single_job_request(page: Any) -> None:
+def test_grid_dialog_closed_leaves_a_single_job_request(used_page: Any) -> None:
+    page = used_page
     page.fill("#prompt textarea", "a boat")
     page.evaluate("""() => {
       localStorage.setItem('comfy-ui.grid', JSON.stringify([{name: 'steps', values: '1, 2'}]));

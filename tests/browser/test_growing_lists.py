@@ -18,12 +18,12 @@ def old(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def results_page(page: Any, old: str) -> Any:
-    """A page with one item and small sizes in the form."""
+def results_page(used_page: Any, old: str) -> Any:
+    """A page with an item of this test and small sizes in the form."""
     for name in ("width", "height"):
-        set_field(page, name, 256)
-    generate_by_script(page, old)
-    return page
+        set_field(used_page, name, 256)
+    generate_by_script(used_page, old)
+    return used_page
 
 
 def generate_by_script(page: Any, prompt: str) -> None:

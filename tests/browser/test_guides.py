@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -38,8 +37,8 @@ def add(page: Any, strip: str) -> None:
     page.wait_for_selector(f"{strip} .guide >> nth={count}")
 
 
-def test_guides_are_added_previewed_run_and_reused(person: Callable[..., Any]) -> None:
-    page = person()
+def test_guides_are_added_previewed_run_and_reused(used_page: Any) -> None:
+    page = used_page
     support.choose(page, "flux1_dev")
     add(page, CONTROL)
     models = page.locator(f"{CONTROL} [data-part=model] option").all_inner_texts()
@@ -92,8 +91,8 @@ def test_guides_are_added_previewed_run_and_reused(person: Callable[..., Any]) -
     assert page.input_value(f"{REFERENCE} [data-part=strength]") == "0.4"
 
 
-def test_canvas_selects_by_click_and_by_words(person: Callable[..., Any]) -> None:
-    page = person()
+def test_canvas_selects_by_click_and_by_words(used_page: Any) -> None:
+    page = used_page
     support.choose(page, "sdxl_inpaint")
     page.set_input_files("#form input[type=file]", picture())
     page.wait_for_selector(".upload.filled")

@@ -10,7 +10,8 @@ import pytest
 pytestmark = pytest.mark.browser
 
 
-def test_manifest_makes_the_app_installable(page: Any) -> None:
+def test_manifest_makes_the_app_installable(used_page: Any) -> None:
+    page = used_page
     browser = page.context.new_cdp_session(page)
     result = browser.send("Page.getAppManifest")
     assert result["errors"] == []
@@ -33,7 +34,8 @@ def test_manifest_makes_the_app_installable(page: Any) -> None:
         assert icon["sizes"] in ("any", size)
 
 
-def test_theme_color_matches_the_page_background(page: Any) -> None:
+def test_theme_color_matches_the_page_background(used_page: Any) -> None:
+    page = used_page
     bar = "document.querySelector('meta[name=theme-color]').content"
     page.click(".tool.when-light")
     page.wait_for_function(f"{bar} === getComputedStyle(document.body).backgroundColor")

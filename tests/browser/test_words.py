@@ -82,8 +82,11 @@ def test_enhance_draft_streams_is_edited_used_and_undone(used_page: Any, llm: Ll
 
 
 def test_enhance_stop_ends_the_draft_while_generate_stays_enabled(
-    page: Any, llm: LlmServer
+    used_page: Any, llm: LlmServer
 ) -> None:
+    page = used_page
+    set_field(page, "width", 256)
+    set_field(page, "height", 256)
     llm.replies = [says_prompt("a cat " + "and one more thing of it " * 60, between_s=0.1)]
     gone = llm.gone
     page.fill(PROMPT, "a cat")
@@ -159,7 +162,7 @@ def test_enhance_failing_model_falls_back_to_the_rules(used_page: Any, llm: LlmS
     assert "requires an API key" in page.inner_text("#draft")
 
 
-def test_enhance_style_is_stored_and_sent(page: Any, llm: LlmServer) -> None:
+def test_enhance_style_and_own_system_prompt_are_stored_and_sent(page: Any, llm: LlmServer) -> None:
     llm.replies = [says_prompt("old postcard of a cat")]
     page.fill(PROMPT, "a cat")
     page.click("#enhance")
@@ -174,18 +177,8 @@ def test_enhance_style_is_stored_and_sent(page: Any, llm: LlmServer) -> None:
             break
         page.wait_for_timeout(100)
     assert "old postcard of" in llm.requests[-1]["messages"][0]["content"]
-    page.reload()
-    page.wait_for_selector("form.settings")
-    page.click("#enhance")
     draft_text(page)
-    assert page.input_value("#draft [data-wish=style]") == "Postcard"
-
-
-def test_enhance_own_system_prompt_is_stored_and_sent(page: Any, llm: LlmServer) -> None:
     llm.replies = [says_prompt("a cat, salt in its fur")]
-    page.fill(PROMPT, "a cat")
-    page.click("#enhance")
-    draft_text(page)
     page.click("#draft .wishes summary")
     page.fill("#draft [data-wish=system]", "Write as a sailor would.")
     page.press("#draft [data-wish=system]", "Tab")
@@ -195,6 +188,7 @@ def test_enhance_own_system_prompt_is_stored_and_sent(page: Any, llm: LlmServer)
     draft_text(page)
     assert llm.requests[-1]["messages"][0]["content"].startswith("Write as a sailor would.")
     assert page.input_value("#draft [data-wish=system]") == "Write as a sailor would."
+    assert page.input_value("#draft [data-wish=style]") == "Postcard"
 
 
 def test_styles_dialog_previews_before_use_and_keeps_the_old_prompt(used_page: Any) -> None:
@@ -228,7 +222,8 @@ def use_style(page: Any, name: str) -> None:
     page.wait_for_selector("#styles", state="detached")
 
 
-def test_styles_combine_as_chips_and_are_taken_off(page: Any) -> None:
+def test_styles_combine_as_chips_and_are_taken_off(used_page: Any) -> None:
+    page = used_page
     choose(page, "sdxl")
     negative = "form.settings [data-role=negative] [name]"
     comic, ink = shipped_styles()["comic"], shipped_styles()["ink drawing"]
@@ -271,8 +266,8 @@ TYPING_JS = """() => {
 }"""
 
 
-def test_prompt_is_completed_and_marked_on_every_screen(person: Callable[..., Any]) -> None:
-    page = person()
+def test_prompt_is_completed_and_marked_on_every_screen(used_page: Any) -> None:
+    page = used_page
     choose(page, "sdxl")
 
     # By keyboard; a long list is no burden while typing.
@@ -416,15 +411,18 @@ DROP = """async () => {
 }"""
 
 
-def test_describe_is_offered_only_with_a_vision_model(
-    llm: LlmServer, person: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    page = person()
+def test_describe_is_not_offered_without_a_vision_model(used_page: Any) -> None:
+    page = used_page
     page.wait_for_selector(".words-bar")
     page.evaluate(DROP)
     page.wait_for_selector("#dropped .act:has-text('Cancel')")
     assert page.locator("#dropped .act:has-text('Describe it')").count() == 0
+    page.click("#dropped .act:has-text('Cancel')")
 
+
+def test_describe_is_offered_with_a_vision_model(
+    llm: LlmServer, person: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(llm, "models", [MODEL, "qwen2.5vl:7b"])
     llm.replies = [says_prompt("A red fox, <img src=x onerror=alert(1)> asleep.")]
     page = person()
@@ -448,7 +446,8 @@ def test_describe_is_offered_only_with_a_vision_model(
     assert draft_text(page) == "A red fox, asleep."
 
 
-def test_wildcards_are_chosen_by_seed_and_stored_with_the_result(page: Any) -> None:
+def test_wildcards_are_chosen_by_seed_and_stored_with_the_result(used_page: Any) -> None:
+    page = used_page
     prompt = "a __colour__ {fox|owl}"
     seen = "[...document.querySelectorAll('#results .thumb')].map(t => t.title)"
     seen += ".filter(t => /^a (crimson|azure) (fox|owl)$/.test(t))"
@@ -464,16 +463,17 @@ def test_wildcards_are_chosen_by_seed_and_stored_with_the_result(page: Any) -> N
     page.wait_for_selector("#notice .notice:has-text(\"Did you mean 'colour'\")")
 
 
-def test_past_prompts_search_filters_by_words(page: Any) -> None:
-    for prompt in ("a red fox", "a blue whale"):
+def test_past_prompts_search_filters_by_words(used_page: Any) -> None:
+    page = used_page
+    for prompt in ("a red ibis", "a blue whale"):
         generate(page, prompt, steps=1)
         page.wait_for_selector(".stage.succeeded")
     page.click("[data-do=past-prompts]")
-    page.fill("#past input", "FOX")
-    assert page.locator("#past .past:visible").all_inner_texts() == ["a red fox"]
+    page.fill("#past input", "IBIS")
+    assert page.locator("#past .past:visible").all_inner_texts() == ["a red ibis"]
     page.click("#past .past:visible")
     page.wait_for_selector("#past", state="detached")
-    assert page.input_value(PROMPT) == "a red fox"
+    assert page.input_value(PROMPT) == "a red ibis"
 
 
 def test_ctrl_arrows_change_the_prompt_weight(used_page: Any) -> None:
