@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -34,14 +34,36 @@ def chromium(chromium: support.Chromium) -> Iterator[support.Chromium]:
         yield complete
 
 
+@pytest.fixture(scope="module")
+def watch(app: str) -> support.Watch:
+    return support.Watch(app)
+
+
+@pytest.fixture(scope="module")
+def permitted_page(chromium: support.Chromium, app: str, watch: support.Watch) -> Any:
+    """A page for all tests: a complete Chromium takes four seconds of CPU time to open one."""
+    context = chromium.browser.new_context(
+        viewport=support.WIDE, reduced_motion=support.MOTION, permissions=["notifications"]
+    )
+    context.set_default_timeout(30_000)
+    context.add_init_script(HEARD_JS)
+    context.on("page", watch.over)
+    return support.open_page(context, app)
+
+
 @pytest.fixture
-def notified_page(person: Callable[..., Any], app: str) -> Any:
-    page = person(permissions=["notifications"])
-    page.add_init_script(HEARD_JS)
-    page.reload()
-    page.wait_for_selector("form.settings")
-    page.wait_for_selector("#stage .stage")
-    return page
+def notified_page(permitted_page: Any, watch: support.Watch) -> Iterator[Any]:
+    """The page: seen, its notifications off, and nothing heard."""
+    permitted_page.evaluate(AWAY_JS, "visible")
+    permitted_page.evaluate("heard.notices = []; heard.notes = 0")
+    yield permitted_page
+    for box in ("#with-sound", "#tell-me"):
+        permitted_page.evaluate("document.querySelector('.menu').open = true")
+        if permitted_page.is_visible(box):
+            permitted_page.uncheck(box)
+    permitted_page.keyboard.press("Escape")
+    assert watch.external == []
+    assert watch.troubles == []
 
 
 def generate_in_background(page: Any, prompt: str) -> None:
