@@ -35,31 +35,32 @@ def log_in(page: Any, name: str = NAME, password: str = PASSWORD) -> None:
 
 
 @pytest.mark.parametrize("language", TITLES)
-@pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_login_page_speaks_the_language_in_both_color_schemes(
-    browser: Any, door: str, language: str, scheme: str
+    browser: Any, door: str, language: str
 ) -> None:
-    context = browser.new_context(viewport=support.PHONE, locale=language, color_scheme=scheme)
+    context = browser.new_context(viewport=support.PHONE, locale=language)
     page = context.new_page()
-    page.goto(door)
-    page.wait_for_selector(f".login form button:text-is('{TITLES[language]}')")
-    assert page.evaluate("document.documentElement.lang") == language
-    assert page.evaluate("[...window.comfy.missed]") == []
-    assert page.evaluate("document.documentElement.scrollWidth") <= support.PHONE["width"]
-    dark = scheme == "dark"
-    assert (sum(page.evaluate(BACKGROUND)) < 3 * 128) is dark
-    log_in(page, "nobody", "wrong")  # wrong passwords for anna would lock her out of the next test
-    problem = page.locator(".login [role=alert]:not(:empty)")
-    problem.wait_for()
-    assert ("Wrong username" in problem.inner_text()) is (language == "en")
-    assert page.input_value("[name=username]") == "nobody"
+    for scheme in ("light", "dark"):
+        page.emulate_media(color_scheme=scheme)
+        page.goto(door)
+        page.wait_for_selector(f".login form button:text-is('{TITLES[language]}')")
+        assert page.evaluate("document.documentElement.lang") == language
+        assert page.evaluate("[...window.comfy.missed]") == []
+        assert page.evaluate("document.documentElement.scrollWidth") <= support.PHONE["width"]
+        dark = scheme == "dark"
+        assert (sum(page.evaluate(BACKGROUND)) < 3 * 128) is dark
+        log_in(page, "nobody", "wrong")  # wrong passwords for anna would lock her out of the next
+        problem = page.locator(".login [role=alert]:not(:empty)")
+        problem.wait_for()
+        assert ("Wrong username" in problem.inner_text()) is (language == "en")
+        assert page.input_value("[name=username]") == "nobody"
     context.close()
 
 
 def test_session_that_ends_in_the_middle_of_work_loses_nothing_typed(
     browser: Any, door: str
 ) -> None:
-    context = browser.new_context(viewport=support.WIDE)
+    context = browser.new_context(viewport=support.WIDE, reduced_motion=support.MOTION)
     page = context.new_page()
     page.goto(door)
     log_in(page)
