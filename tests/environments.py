@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import sys
 import sysconfig
-from contextlib import suppress
+from importlib.util import cache_from_source
 from pathlib import Path
 
 import uv
@@ -19,10 +19,20 @@ def new_environment(folder: Path, *requirements: str | Path) -> Path:
     Raises:
         AssertionError: The packages are neither in uv's cache nor within reach.
     """
-    python = folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
     run_uv("venv", "--python", sys.executable, folder)
-    run_uv("pip", "install", "--python", python, *requirements)
-    _share_compiled(next(folder.glob("[Ll]ib/**/site-packages")))
+    return fill_environment(folder, *requirements)
+
+
+def fill_environment(folder: Path, *requirements: str | Path) -> Path:
+    """Leave ``requirements``, and nothing else, in an environment and return its Python.
+
+    Raises:
+        AssertionError: The packages are neither in uv's cache nor within reach.
+    """
+    python = folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+    if requirements:
+        run_uv("pip", "install", "--exact", "--python", python, *requirements)
+        _share_compiled(next(folder.glob("[Ll]ib/**/site-packages")))
     return python
 
 
@@ -46,10 +56,9 @@ def _share_compiled(packages: Path) -> None:
     and compiles the others.
     """
     ours = Path(sysconfig.get_path("purelib"))
-    for compiled in ours.rglob("__pycache__/*.pyc"):
-        copy = packages / compiled.relative_to(ours)
-        source = copy.parent.parent / f"{copy.name.partition('.')[0]}.py"
-        if source.exists():
+    for source in packages.rglob("*.py"):
+        copy = Path(cache_from_source(str(source)))
+        compiled = ours / copy.relative_to(packages)
+        if compiled.exists() and not copy.exists():
             copy.parent.mkdir(exist_ok=True)
-            with suppress(FileExistsError):
-                shutil.copy2(compiled, copy)
+            shutil.copy2(compiled, copy)

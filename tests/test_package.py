@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.environments import new_environment, run_uv
+from tests.environments import fill_environment, new_environment, run_uv
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -89,6 +89,14 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return built
 
 
+@pytest.fixture(scope="module")
+def environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One for all extras: what each does not need is removed again, the rest stays compiled."""
+    folder = tmp_path_factory.mktemp("wheels") / "env"
+    new_environment(folder)
+    return folder
+
+
 @pytest.mark.timeout(600)  # the first one downloads what the extras need
 @pytest.mark.parametrize(
     "extra",
@@ -98,9 +106,10 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ],
     ids=lambda extra: extra or "none",
 )
-def test_wheel_with_extra_has_its_features(extra: str, wheel: Path, tmp_path: Path) -> None:
-    environment = tmp_path / "env"
-    python = new_environment(environment, f"{wheel}[{extra}]" if extra else wheel)
+def test_wheel_with_extra_has_its_features(
+    extra: str, wheel: Path, environment: Path, tmp_path: Path
+) -> None:
+    python = fill_environment(environment, f"{wheel}[{extra}]" if extra else wheel)
 
     done = subprocess.run(
         [python, "-I", "-c", PROBE], cwd=tmp_path, capture_output=True, text=True, check=False
