@@ -17,7 +17,8 @@ from .node_base import Context
 FILM_FPS = 16.0  # the rate of the computed motion; files may have another
 EDIT_STRENGTH = 0.55  # how much an edit model changes a reference image
 MAX_SKETCH = 320
-HASTY_FILM_PIXELS = 1_000_000
+HASTY_SKETCH = 160
+HASTY_FILM_PIXELS = 250_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +88,7 @@ class _Painting:
     def __init__(self, order: Order, latent: Latent, seed: int, *, hasty: bool) -> None:
         positive, negative = order.guider.positive, order.guider.negative
         self._hasty = hasty
+        self._most = HASTY_SKETCH if hasty else MAX_SKETCH  # pixels of a sketch's longer side
         self._latent = latent
         self._positive = positive
         self._denoise = order.sigmas.denoise
@@ -108,7 +110,7 @@ class _Painting:
     def sketch(self) -> Any:
         """Return a small version of the first image, for previews."""
         longest = max(self.brief.width, self.brief.height)
-        scale = min(1.0, MAX_SKETCH / longest)
+        scale = min(1.0, self._most / longest)
         size = (max(16, round(self.brief.width * scale)), max(16, round(self.brief.height * scale)))
         start = self._given(0)
         if start is not None and (self._latent.start is not None or self._already_painted):
@@ -120,7 +122,7 @@ class _Painting:
     @cached_property
     def _small(self) -> Any:
         """The first image as painted for previews, which a hasty painting also enlarges."""
-        return paint.sketch(self.brief, MAX_SKETCH)
+        return paint.sketch(self.brief, self._most)
 
     @property
     def _already_painted(self) -> bool:
@@ -141,7 +143,7 @@ class _Painting:
     def _painted(self, brief: paint.Brief) -> Any:
         if not self._hasty:
             return paint.picture(brief)
-        small = self._small if brief == self.brief else paint.sketch(brief, MAX_SKETCH)
+        small = self._small if brief == self.brief else paint.sketch(brief, self._most)
         return paint.enlarged(small, brief)
 
     def _film(self) -> Iterator[Any]:

@@ -57,6 +57,7 @@ def _expanded(prefix: str, pictures: Pictures | None = None) -> str:
 def _save_images(
     context: Context, images: Pictures, prefix: str, kind: Kind, level: int
 ) -> OutputResult:
+    level = 1 if context.is_hasty else level  # two thirds of the time, a fifth more bytes
     entries = []
     for number, picture in enumerate(images):
         context.check()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -126,13 +127,19 @@ def _water(canvas: Canvas, palette: Palette, sun: Sun, horizon: float, t: float)
     canvas.blend(mix(palette.sky[3], palette.light, 0.3), edge * np.ones_like(path), top)
 
 
+@lru_cache(maxsize=2)
+def _wave_texture(seed: int) -> Floats:
+    """A square of waves; the frames of a video have the same one. Do not change it."""
+    size = 512
+    texture = Canvas(size, size, seed).noise(320, 15, 4, gain=0.55, stretch=3.0) - 0.5
+    texture = (texture + texture[:, ::-1]) / 1.3  # mirrored, so that it repeats without a seam
+    return texture + texture[::-1] * 0.4
+
+
 def _waves(canvas: Canvas, depth: Floats, t: float) -> Floats:
     """Wave heights in perspective, from about -0.5 to 0.5."""
-    size = 512
-    grid = Canvas(size, size, canvas.seed)
-    texture = grid.noise(320, 15, 4, gain=0.55, stretch=3.0) - 0.5
-    texture = (texture + texture[:, ::-1]) / 1.3  # mirrored, so that it repeats without a seam
-    texture = texture + texture[::-1] * 0.4
+    texture = _wave_texture(canvas.seed)
+    size = len(texture)
     distance = 1 / (depth + 0.035)
     u = (canvas.x - canvas.aspect / 2) * (distance * 0.23 + 0.9) * 150 + 90 * t * 0.2
     v = distance * 30 - depth * 190
