@@ -356,3 +356,20 @@ def set_field(page: Any, name: str, value: object) -> None:
     if not field_.is_visible():
         page.click(".advanced summary")
     field_.fill(str(value))
+
+
+def reset_form(page: Any, start: str) -> None:
+    """Show the form again that ``window.comfy.current()`` was ``start`` of: preset and values."""
+    if not page.evaluate(IS_RESET_JS, start):
+        page.evaluate(RESET_JS, start)
+        page.wait_for_function(IS_RESET_JS, arg=start, timeout=10_000)
+
+
+IS_RESET_JS = """(start) => {
+  const [now, then] = [window.comfy.current(), start].map((form) => JSON.parse(form));
+  return JSON.stringify([now.preset, now.values]) === JSON.stringify([then.preset, then.values]);
+}"""
+RESET_JS = """(start) => {
+  document.querySelector("form.settings").dataset.preset = JSON.parse(start).preset;
+  window.comfy.actions["reset-form"]();
+}"""

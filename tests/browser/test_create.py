@@ -46,17 +46,21 @@ DROP_FOLDER_JS = """async (files) => {
 
 WATCH_JS = """() => {
   window.seen = {percent: [], previews: new Set(), phases: []};
-  new MutationObserver(() => {
+  seen.observer = new MutationObserver(() => {
     const stage = document.querySelector('#stage .stage');
     const percent = stage?.querySelector('.percent')?.textContent;
     if (percent) seen.percent.push(parseInt(percent));
     const preview = stage?.querySelector('img.preview')?.src;
     if (preview) seen.previews.add(preview);
     if (stage && seen.phases.at(-1) !== stage.dataset.phase) seen.phases.push(stage.dataset.phase);
-  }).observe(document.querySelector('#stage'),
-             {subtree: true, childList: true, attributes: true, characterData: true});
+  });
+  seen.observer.observe(document.querySelector('#stage'),
+                        {subtree: true, childList: true, attributes: true, characterData: true});
 }"""
-SEEN_JS = "() => ({percent: seen.percent, previews: seen.previews.size, phases: seen.phases})"
+SEEN_JS = """() => {
+  seen.observer.disconnect();
+  return {percent: seen.percent, previews: seen.previews.size, phases: seen.phases};
+}"""
 
 
 def saved(painter: Any) -> dict[str, Path]:
@@ -66,22 +70,24 @@ def saved(painter: Any) -> dict[str, Path]:
 
 @pytest.mark.quick
 def test_generate_streams_previews_and_downloads_the_original(
-    page: Any, painter: Any, tmp_path: Path
+    form_page: Any, painter: Any, tmp_path: Path
 ) -> None:
+    page = form_page
     page.evaluate(WATCH_JS)
+    page.evaluate(support.SMALL_SIZE_JS)
     set_field(page, "steps", 12)
     page.fill("#prompt textarea", "a quiet harbour at dawn")
     page.keyboard.press("Control+Enter")
     page.wait_for_selector(".stage.running img.preview")
     assert page.inner_text("#generate") == "Add to queue"
     assert page.is_enabled("#stop")
-    page.wait_for_selector(".stage.succeeded img.final")
+    page.wait_for_selector(".stage.succeeded img.final[alt='a quiet harbour at dawn']")
     seen = page.evaluate(SEEN_JS)
     assert seen["previews"] >= 3
     assert seen["percent"] == sorted(seen["percent"])
     assert len(set(seen["percent"])) >= 4
     assert "running" in seen["phases"]
-    page.wait_for_selector("#results .thumb")
+    page.wait_for_selector("#results .thumb[title='a quiet harbour at dawn']")
     page.wait_for_function("document.querySelector('#generate').textContent.trim() === 'Generate'")
     assert page.is_disabled("#stop")
 
@@ -96,9 +102,11 @@ def test_generate_streams_previews_and_downloads_the_original(
     assert "a quiet harbour at dawn" in json.dumps(graph)
 
 
-def test_stage_reload_during_run_shows_the_same_job(page: Any) -> None:
-    generate(page, "a long one", steps=100)
-    page.wait_for_selector(".stage.running img.preview")
+def test_stage_reload_during_run_shows_the_same_job(form_page: Any, painter: Any) -> None:
+    page = form_page
+    with slowly(painter, step_s=0.4):  # few previews, but time for a reload
+        generate(page, "a long one", steps=20)
+        page.wait_for_selector(".stage.running img.preview[src]")
     job = page.get_attribute("#stage .stage", "data-job")
     page.reload()
     page.wait_for_selector(".stage.running img.preview")
@@ -108,7 +116,8 @@ def test_stage_reload_during_run_shows_the_same_job(page: Any) -> None:
     assert page.get_attribute("#stage .stage", "data-job") == job
 
 
-def test_stop_cancels_the_running_job(page: Any) -> None:
+def test_stop_cancels_the_running_job(form_page: Any) -> None:
+    page = form_page
     generate(page, "a finished one", steps=2)
     page.wait_for_selector("#stage img.final[alt='a finished one']")
     generate(page, "a cancelled one", steps=100)
@@ -122,8 +131,9 @@ def test_stop_cancels_the_running_job(page: Any) -> None:
 
 
 def test_stop_keeps_the_preview_on_request_and_gives_the_last_result_back(
-    page: Any, painter: Any
+    form_page: Any, painter: Any
 ) -> None:
+    page = form_page
     generate(page, "a result before", steps=2)
     page.wait_for_selector("#stage img.final[alt='a result before']")
     with slowly(painter):
@@ -139,7 +149,8 @@ def test_stop_keeps_the_preview_on_request_and_gives_the_last_result_back(
     page.wait_for_selector("#results .thumb[title='a stopped one'] .badge")
 
 
-def test_estimate_is_under_the_button_after_the_first_run(page: Any) -> None:
+def test_estimate_is_under_the_button_after_the_first_run(form_page: Any) -> None:
+    page = form_page
     generate(page, "to learn from", steps=6)
     page.wait_for_selector("#stage img.final[alt='to learn from']")
     page.wait_for_selector("#estimate:has-text('About')")
@@ -166,7 +177,8 @@ def test_estimate_follows_the_queue_and_moves_nothing_below(used_page: Any) -> N
     assert page.evaluate(below) == before
 
 
-def test_shift_x_stops_unless_typing(page: Any) -> None:
+def test_shift_x_stops_unless_typing(form_page: Any) -> None:
+    page = form_page
     generate(page, "text", steps=100)
     page.wait_for_selector(".stage.running img.preview[src]")
     page.focus("#prompt textarea")
@@ -179,9 +191,11 @@ def test_shift_x_stops_unless_typing(page: Any) -> None:
     page.wait_for_selector(".stage.cancelled")
 
 
-def test_generate_second_job_waits_for_the_first(page: Any) -> None:
-    generate(page, "the first", steps=80)
-    page.wait_for_selector(".stage.running")
+def test_generate_second_job_waits_for_the_first(form_page: Any, painter: Any) -> None:
+    page = form_page
+    with slowly(painter):
+        generate(page, "the first", steps=12)
+        page.wait_for_selector(".stage.running img.preview[src]")
     first = page.get_attribute("#stage .stage", "data-job")
     generate(page, "the second", steps=8)
     page.wait_for_selector("#stage :text('1 more waiting')")
@@ -192,22 +206,26 @@ def test_generate_second_job_waits_for_the_first(page: Any) -> None:
     assert page.locator("#results .thumb").nth(1).get_attribute("title") == "the first"
 
 
-def test_generate_video_preset_result_plays(page: Any) -> None:
+def test_generate_video_preset_result_plays(form_page: Any) -> None:
+    page = form_page
     page.click(".picker > summary")
     page.click(".option[data-preset=wan21_t2v_1_3b]")
     page.wait_for_selector("form.settings[data-preset=wan21_t2v_1_3b]")
     generate(page, "a paper boat drifts down a gutter", steps=6, frames=9)
-    page.wait_for_selector(".stage.succeeded video", timeout=60_000)
+    page.wait_for_selector(".stage.succeeded video.final", timeout=60_000)
     page.wait_for_function("document.querySelector('#stage video').readyState >= 2")
     page.wait_for_function("document.querySelector('#stage video').currentTime > 0.1")
     assert page.evaluate("document.querySelector('#stage video').error") is None
     page.wait_for_selector("#results .thumb .badge")
 
 
-def test_failed_job_shows_hint_and_folded_details_and_retries_once(page: Any, painter: Any) -> None:
+def test_failed_job_shows_hint_and_folded_details_and_retries_once(
+    form_page: Any, painter: Any
+) -> None:
+    page = form_page
     painter.faults = Faults(oom_at="KSampler")
     try:
-        generate(page, "too large", steps=4, seed=77)
+        generate(page, "too large for it", steps=4, seed=77)
         page.wait_for_selector(".stage.failed")
     finally:
         painter.faults = Faults()
@@ -221,8 +239,8 @@ def test_failed_job_shows_hint_and_folded_details_and_retries_once(page: Any, pa
     page.wait_for_selector(".stage.succeeded :text('Seed 77')")
     assert page.input_value("#prompt textarea") == "another thought"
     page.get_by_role("tab", name="Queue").click()
-    page.wait_for_selector(".queue.idle .line-past .job:has-text('too large') .thumb")
-    assert page.locator(".line-past .job:has-text('too large')").count() == 2
+    page.wait_for_selector(".queue.idle .line-past .job:has-text('too large for it') .thumb")
+    assert page.locator(".line-past .job:has-text('too large for it')").count() == 2
 
 
 def test_generate_empty_prompt_shows_a_notice(used_page: Any) -> None:
@@ -232,7 +250,8 @@ def test_generate_empty_prompt_shows_a_notice(used_page: Any) -> None:
     page.wait_for_selector("#notice :text('Enter a prompt first')")
 
 
-def test_reuse_buttons_apply_seed_prompt_or_all(page: Any) -> None:
+def test_reuse_buttons_apply_seed_prompt_or_all(form_page: Any) -> None:
+    page = form_page
     generate(page, "a fern in ink", steps=5, seed=4242)
     page.wait_for_selector(".stage.succeeded :text('Seed 4242')")
     page.fill("#prompt textarea", "something else")
@@ -252,7 +271,8 @@ def test_reuse_buttons_apply_seed_prompt_or_all(page: Any) -> None:
     page.wait_for_function("document.querySelector('[name=steps]')?.value === '5'")
 
 
-def test_result_card_stars_compares_deletes_and_forwards(page: Any) -> None:
+def test_result_card_stars_compares_deletes_and_forwards(form_page: Any) -> None:
+    page = form_page
     for prompt in ("the rival", "the subject"):
         generate(page, prompt, steps=2, width=256, height=256)
         page.wait_for_selector(f"#stage img.final[alt='{prompt}']")
@@ -305,8 +325,8 @@ def test_enhance_draft_replaces_the_prompt_only_on_use(used_page: Any) -> None:
     assert page.input_value("#prompt textarea") == "a cat"
 
 
-def test_picker_change_keeps_prompt_seed_and_edited_values(used_page: Any) -> None:
-    page = used_page
+def test_picker_change_keeps_prompt_seed_and_edited_values(form_page: Any) -> None:
+    page = form_page
     page.fill("#prompt textarea", "keep me")
     set_field(page, "seed", 77)
     set_field(page, "steps", 13)
@@ -319,8 +339,8 @@ def test_picker_change_keeps_prompt_seed_and_edited_values(used_page: Any) -> No
     assert page.input_value("[name=cfg]") != "1"  # not edited: the new preset's default
 
 
-def test_size_shapes_are_chosen_by_name_and_swapped(used_page: Any) -> None:
-    page = used_page
+def test_size_shapes_are_chosen_by_name_and_swapped(form_page: Any) -> None:
+    page = form_page
     page.click(".shape:has-text('Landscape')")
     shown = page.inner_text(".size-now")
     wide, high = (int(n) for n in re.findall(r"\d+", shown))
@@ -339,17 +359,19 @@ def test_advanced_filter_shows_matching_fields_only(used_page: Any) -> None:
     assert "Scheduler" in shown.inner_text()
 
 
-def test_number_and_slider_stay_in_sync(used_page: Any) -> None:
-    page = used_page
+def test_number_and_slider_stay_in_sync(form_page: Any) -> None:
+    page = form_page
     set_field(page, "steps", 21)
     assert page.input_value("input[data-for=f-steps]") == "21"
     page.locator("input[data-for=f-steps]").fill("30")
     assert page.input_value("[name=steps]") == "30"
 
 
-def test_ctrl_shift_enter_runs_before_other_waiting_jobs(page: Any) -> None:
-    generate(page, "long", steps=100)
-    page.wait_for_selector(".stage.running")
+def test_ctrl_shift_enter_runs_before_other_waiting_jobs(form_page: Any, painter: Any) -> None:
+    page = form_page
+    with slowly(painter):
+        generate(page, "long", steps=100)
+        page.wait_for_selector(".stage.running img.preview[src]")
     for prompt, keys in (
         ("fills the server", "Control+Enter"),
         ("waits", "Control+Enter"),
@@ -359,12 +381,14 @@ def test_ctrl_shift_enter_runs_before_other_waiting_jobs(page: Any) -> None:
         set_field(page, "steps", 2)
         page.press("#prompt textarea", keys)
         page.wait_for_timeout(700)
+    page.click("#stop")
     page.wait_for_selector("#results .thumb[title='waits']")
     titles = page.eval_on_selector_all("#results .thumb", "all => all.map((e) => e.title)")
     assert titles.index("waits") < titles.index("overtakes")  # newest first
 
 
-def test_upload_and_use_as_input_run_image_to_image(page: Any, tmp_path: Path) -> None:
+def test_upload_and_use_as_input_run_image_to_image(form_page: Any, tmp_path: Path) -> None:
+    page = form_page
     page.click(".picker > summary")
     page.fill(".options .filter", "image to image")
     page.click(".option[data-preset=sdxl_img2img]")
@@ -375,19 +399,20 @@ def test_upload_and_use_as_input_run_image_to_image(page: Any, tmp_path: Path) -
     page.set_input_files("#f-image", tmp_path / "teal.png")
     page.wait_for_selector(".upload.filled :text('teal.png')")
     page.wait_for_function("document.querySelector('.upload-face img')?.naturalWidth === 64")
-    generate(page, "from an image", steps=3)
-    page.wait_for_selector(".stage.succeeded img.final")
+    generate(page, "from an image", steps=3, megapixels=0.25)
+    page.wait_for_selector(".stage.succeeded img.final[alt='from an image']")
     page.wait_for_selector("#results .thumb[title='from an image']")
     before = page.input_value("[name=image]")
     page.click("#stage .act:has-text('Use as input')")
     page.wait_for_function(
         "(old) => document.querySelector('[name=image]')?.value !== old", arg=before
     )
-    generate(page, "from a result", steps=3)
+    generate(page, "from a result", steps=3, megapixels=0.25)
     page.wait_for_selector("#results .thumb[title='from a result']")
 
 
-def test_upload_invalid_image_is_refused(page: Any, tmp_path: Path) -> None:
+def test_upload_invalid_image_is_refused(form_page: Any, tmp_path: Path) -> None:
+    page = form_page
     page.click(".picker > summary")
     page.click(".option[data-preset=sdxl_img2img]")
     page.wait_for_selector("form.settings[data-preset=sdxl_img2img]")
@@ -401,7 +426,7 @@ def test_upload_invalid_image_is_refused(page: Any, tmp_path: Path) -> None:
     page.set_input_files("#f-image", [tmp_path / f"{name}.png" for name in ("x", "teal", "navy")])
     page.wait_for_selector("#toast:has-text('x.png')")
     page.wait_for_selector(".upload.filled.many :text('2 files, a job for each')")
-    generate(page, "each of the files", steps=1)
+    generate(page, "each of the files", steps=1, megapixels=0.25)
     page.wait_for_selector("#results .thumb[data-name='grid-image.webp']")
     assert page.locator("#results .thumb[title='each of the files']").count() == 3
     page.reload()
@@ -423,8 +448,8 @@ def test_upload_invalid_image_is_refused(page: Any, tmp_path: Path) -> None:
     page.wait_for_selector(".upload.filled.many :text('3 files, a job for each')")
 
 
-def test_picker_keyboard_searches_walks_and_picks(used_page: Any) -> None:
-    page = used_page
+def test_picker_keyboard_searches_walks_and_picks(form_page: Any) -> None:
+    page = form_page
     chosen = page.get_attribute("form.settings", "data-preset")
     page.focus(".picker > summary")
     page.keyboard.press("Enter")
@@ -451,7 +476,8 @@ def test_picker_keyboard_searches_walks_and_picks(used_page: Any) -> None:
     assert not page.is_visible(".options")
 
 
-def test_picker_filters_and_puts_favorites_first(page: Any) -> None:
+def test_picker_filters_and_puts_favorites_first(form_page: Any) -> None:
+    page = form_page
     page.click(".picker > summary")
     page.hover(".choice[data-preset-id=sdxl]")
     page.click(".choice[data-preset-id=sdxl] .favorite")
@@ -481,8 +507,8 @@ def test_picker_filters_and_puts_favorites_first(page: Any) -> None:
     page.wait_for_selector(".choice[data-preset-id=sdxl] .favorite[aria-pressed=false]")
 
 
-def test_own_defaults_fill_the_form_until_they_are_forgotten(used_page: Any) -> None:
-    page = used_page
+def test_own_defaults_fill_the_form_until_they_are_forgotten(form_page: Any) -> None:
+    page = form_page
     choose(page, "sd15")
     preset_steps = page.input_value("[name=steps]")
     set_field(page, "steps", 33)
@@ -507,9 +533,11 @@ def test_own_defaults_fill_the_form_until_they_are_forgotten(used_page: Any) -> 
     page.wait_for_selector("[data-do=forget-defaults]", state="hidden")
 
 
-def test_picker_and_notice_wrap_long_words(page: Any) -> None:
+def test_picker_and_notice_wrap_long_words(form_page: Any) -> None:
+    page = form_page
     page.evaluate("""() => {
       const title = document.querySelector('.picker > summary strong');
+      window.shownTitle = title.textContent;
       title.textContent = 'my_long_workflow_'.repeat(12);
       window.comfy.notice(`<div class="notice"><p>${'no/such/folder/'.repeat(20)}</p>
         <details open><summary>Details</summary><pre>${'x'.repeat(400)}</pre></details></div>`);
@@ -521,6 +549,10 @@ def test_picker_and_notice_wrap_long_words(page: Any) -> None:
     ):
         part, whole = (page.locator(which).first.bounding_box() for which in (inner, outer))
         assert part["x"] + part["width"] <= whole["x"] + whole["width"], inner
+    page.evaluate("""() => {
+      document.querySelector('.picker > summary strong').textContent = window.shownTitle;
+      window.comfy.notice('');
+    }""")
 
 
 def test_field_help_is_reached_by_keyboard(used_page: Any) -> None:
@@ -535,7 +567,8 @@ def test_field_help_is_reached_by_keyboard(used_page: Any) -> None:
     assert text.is_hidden()
 
 
-def test_advanced_stays_open_after_reload_and_another_preset(page: Any) -> None:
+def test_advanced_stays_open_after_reload_and_another_preset(form_page: Any) -> None:
+    page = form_page
     page.click(".advanced summary")
     page.reload()
     page.wait_for_selector(".advanced[open] .filter")

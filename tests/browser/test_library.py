@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,22 +25,23 @@ PROMPTS = ("a red kite over dunes", "a blue boat at dawn", "a quiet forest in sn
 
 
 @pytest.fixture(scope="module")
-def app_with_items(browser: Any, app: str) -> str:
-    """The app with three images of one user."""
-    context = browser.new_context()
-    context.set_default_timeout(30_000)
-    page = support.open_page(context, app)
+def items(used_pages: Callable[[], support.UsedPage]) -> None:
+    """Three images of one user."""
+    page = used_pages().page
+    start = page.evaluate("window.comfy.current()")
     for prompt in PROMPTS:
         support.generate(page, prompt, steps=2, width=256, height=256)
         page.wait_for_selector(f"#results .thumb[title='{prompt}']")
-    context.close()
-    return app
+    support.reset_form(page, start)
 
 
 @pytest.fixture
-def library(app_with_items: str, person: Callable[..., Any]) -> Any:
-    """A wide page that shows the Library."""
-    return opened(person())
+def library(items: None, form_page: Any) -> Iterator[Any]:
+    """A wide page that shows the Library: afterwards it has neither a search nor a selection."""
+    yield opened(form_page)
+    form_page.evaluate(
+        "() => { window.comfy.actions.unpick(); window.comfy.library.setFields({}); }"
+    )
 
 
 def opened(page: Any) -> Any:
@@ -299,9 +300,10 @@ WHOLE_JS = """() => {
     "images", [((1280, 1280), (640, 640)), ((832, 1216), (1600, 900))], ids=["sizes", "shapes"]
 )
 def test_compare_shows_whole_images_in_one_frame(
-    person: Callable[..., Any], size: dict[str, int], images: tuple[tuple[int, int], ...]
+    used_page: Any, size: dict[str, int], images: tuple[tuple[int, int], ...]
 ) -> None:
-    page = person(size=size)
+    page = used_page
+    page.set_viewport_size(size)
     page.evaluate(COMPARE_JS, images)
     page.wait_for_function("document.querySelectorAll('.pair img').length === 2")
     page.wait_for_function(
@@ -341,7 +343,7 @@ def test_viewer_animate_opens_an_image_to_video_preset(library: Any) -> None:
 
 
 def test_library_on_a_phone_does_not_scroll_sideways(
-    app_with_items: str, person: Callable[..., Any]
+    items: None, person: Callable[..., Any]
 ) -> None:
     page = opened(person(size=support.PHONE, has_touch=True))
     width = "document.documentElement.scrollWidth"
@@ -365,7 +367,7 @@ def test_library_import_counts_first_adds_a_folder_and_undoes_it(
     for side in range(20, 32):
         (output / f"old_{side}.png").write_bytes(picture_bytes("PNG", side=side))
     with support.running_app(tmp_path / "data", COMFYUI_URL=painter.url) as url:
-        page = support.open_page(browser.new_context(), url)
+        page = support.open_page(browser.new_context(reduced_motion=support.MOTION), url)
         page.get_by_role("tab", name="Library").click()
         page.get_by_role("button", name="Import a folder").click()
         folder = page.get_by_label("Folder on this machine")

@@ -9,14 +9,25 @@ from urllib.parse import urlsplit
 import pytest
 from PIL import Image
 
-from tests.browser.support import PHONE, choose, generate
+from tests.browser.support import MOTION, PHONE, choose, generate
 
 pytestmark = pytest.mark.browser
 
+SMALL = {"width": 256, "height": 256, "steps": 1}
+
+
+def make(page: Any, prompt: str, result: str, **values: object) -> None:
+    """Generate, and wait until the stage shows the result instead of that of another job."""
+    before = page.get_attribute("#stage .stage", "data-job") or ""
+    generate(page, prompt, **values)
+    shown = f"#stage .stage.succeeded:not([data-job='{before}']) {result}"
+    page.wait_for_selector(shown, state="attached", timeout=60_000)
+
 
 def test_form_of_a_video_follows_its_first_image_and_shows_seconds(
-    page: Any, tmp_path: Path
+    form_page: Any, tmp_path: Path
 ) -> None:
+    page = form_page
     picture = tmp_path / "wide.png"
     Image.new("RGB", (320, 180), "teal").save(picture)
     choose(page, "wan22_flf_14b")
@@ -27,10 +38,10 @@ def test_form_of_a_video_follows_its_first_image_and_shows_seconds(
     page.wait_for_function("document.querySelector('.size-now').textContent === '832 × 480'")
 
 
-def test_video_extended_twice_plays_to_its_end(page: Any) -> None:
+def test_video_extended_twice_plays_to_its_end(form_page: Any) -> None:
+    page = form_page
     choose(page, "wan22_5b")
-    generate(page, "waves at a pier", width=256, height=256, frames=5, fps=8, steps=1)
-    page.wait_for_selector("#stage video.final")
+    make(page, "waves at a pier", "video.final", **SMALL, frames=5, fps=8)
     for seconds in (9 / 8, 13 / 8):
         before = page.get_attribute("#stage video.final", "src")
         page.click("#stage [data-way=extend]")
@@ -56,10 +67,10 @@ def test_video_extended_twice_plays_to_its_end(page: Any) -> None:
     page.wait_for_selector(".upload.filled[data-upload-kind=image] img")
 
 
-def test_video_is_moved_along_its_strip_and_trimmed(page: Any) -> None:
+def test_video_is_moved_along_its_strip_and_trimmed(form_page: Any) -> None:
+    page = form_page
     choose(page, "wan22_5b")
-    generate(page, "a river in autumn", width=256, height=256, frames=17, fps=8, steps=1)
-    page.wait_for_selector("#stage video.final", timeout=60_000)
+    make(page, "a river in autumn", "video.final", **SMALL, frames=17, fps=8)
     page.click("#stage .full-screen")
     page.wait_for_selector("#viewer .strip img")
     page.wait_for_function("document.querySelector('#viewer .strip input').max > 2")
@@ -90,10 +101,10 @@ def test_video_is_moved_along_its_strip_and_trimmed(page: Any) -> None:
     page.wait_for_selector(f"#results .thumb >> nth=0 >> :scope:not([data-open='{before}'])")
 
 
-def test_sound_has_a_waveform_and_repeats(page: Any) -> None:
+def test_sound_has_a_waveform_and_repeats(form_page: Any) -> None:
+    page = form_page
     choose(page, "stable_audio_open")
-    generate(page, "calm piano", duration=3, steps=1)
-    page.wait_for_selector("#stage .player .bars.played path", state="attached", timeout=60_000)
+    make(page, "calm piano", ".player .bars.played path", duration=3, steps=1)
     assert page.inner_text("#stage .sound-title") == "calm piano"
     page.click("#stage .player [aria-label=Loop]")
     page.focus("#stage .scrubber input")
@@ -120,16 +131,20 @@ def test_sound_has_a_waveform_and_repeats(page: Any) -> None:
     assert covered == []
 
 
-def test_3d_model_turns_without_webgl_and_without_the_internet(page: Any, tmp_path: Path) -> None:
-    page.add_init_script(
-        """const context = HTMLCanvasElement.prototype.getContext;
-        HTMLCanvasElement.prototype.getContext = function (kind, ...more) {
-          return kind.includes("webgl") ? null : context.call(this, kind, ...more);
-        };"""
+def test_3d_model_turns_without_webgl_and_without_the_internet(
+    form_page: Any, tmp_path: Path
+) -> None:
+    page = form_page
+    page.evaluate(
+        """() => {
+          const context = HTMLCanvasElement.prototype.getContext;
+          window.withWebgl = context;
+          HTMLCanvasElement.prototype.getContext = function (kind, ...more) {
+            return kind.includes("webgl") ? null : context.call(this, kind, ...more);
+          };
+        }"""
     )
     page.emulate_media(reduced_motion="no-preference")
-    page.reload()
-    page.wait_for_selector("#generate")
     hosts: set[str] = set()
     page.on("request", lambda request: hosts.add(urlsplit(request.url).netloc))
     picture = tmp_path / "fox.png"
@@ -152,3 +167,5 @@ def test_3d_model_turns_without_webgl_and_without_the_internet(page: Any, tmp_pa
     assert page.evaluate(shown) == first  # it stays where it was put
     page.wait_for_selector("#results .thumb img")  # the poster
     assert hosts <= {urlsplit(page.url).netloc, ""}
+    page.emulate_media(reduced_motion=MOTION)
+    page.evaluate("() => { HTMLCanvasElement.prototype.getContext = window.withWebgl; }")

@@ -34,7 +34,9 @@ def test_page_as_sent_has_neither_our_scripts_nor_the_endpoints_of_programs(app:
     assert "/generate" not in page
 
 
-def test_form_reload_restores_the_draft(page: Any) -> None:
+def test_form_reload_restores_the_draft_and_its_preset(form_page: Any) -> None:
+    page = form_page
+    choose(page, "sd15")
     page.fill("#prompt textarea", "half a thought")
     set_field(page, "steps", 17)
     page.click(".shape:has-text('Portrait')")
@@ -42,7 +44,8 @@ def test_form_reload_restores_the_draft(page: Any) -> None:
     page.wait_for_timeout(400)
     page.reload()
     page.wait_for_function("document.querySelector('#prompt textarea')?.value === 'half a thought'")
-    page.wait_for_selector("form.settings")
+    page.wait_for_selector("form.settings[data-preset=sd15]")
+    assert "Stable Diffusion 1.5" in page.inner_text(".picker > summary")
     assert page.input_value("[name=steps]") == "17"
     assert page.inner_text(".size-now") == size
 
@@ -63,7 +66,8 @@ def held_events(page: Any) -> Iterator[None]:
     page.unroute(pattern)
 
 
-def test_prompt_typed_before_the_form_loads_is_kept(page: Any) -> None:
+def test_prompt_typed_before_the_form_loads_is_kept(form_page: Any) -> None:
+    page = form_page
     page.fill("#prompt textarea", "an old draft")
     page.wait_for_timeout(400)
     with held_events(page):
@@ -76,7 +80,8 @@ def test_prompt_typed_before_the_form_loads_is_kept(page: Any) -> None:
     assert page.input_value("#prompt textarea") == "an old draft of a fox"
 
 
-def test_prompt_typed_before_the_form_loads_survives_leaving_the_page(page: Any) -> None:
+def test_prompt_typed_before_the_form_loads_survives_leaving_the_page(form_page: Any) -> None:
+    page = form_page
     with held_events(page):
         page.reload(wait_until="commit")
         page.fill("#prompt textarea", "typed at once")
@@ -85,7 +90,8 @@ def test_prompt_typed_before_the_form_loads_survives_leaving_the_page(page: Any)
     assert page.input_value("#prompt textarea") == "typed at once"
 
 
-def test_generate_before_the_form_loads_runs_the_draft(page: Any) -> None:
+def test_generate_before_the_form_loads_runs_the_draft(form_page: Any) -> None:
+    page = form_page
     choose(page, "sd15")
     set_field(page, "steps", 3)
     page.wait_for_timeout(400)
@@ -122,16 +128,6 @@ def test_link_to_a_preset_opens_it_with_an_empty_prompt(page: Any, app: str) -> 
     assert page.input_value("#prompt textarea") == "the visitor's own"
 
 
-def test_picker_reload_restores_the_preset(page: Any) -> None:
-    page.click(".picker > summary")
-    page.click(".option[data-preset=sd15]")
-    page.wait_for_selector("form.settings[data-preset=sd15]")
-    page.wait_for_timeout(400)
-    page.reload()
-    page.wait_for_selector("form.settings[data-preset=sd15]")
-    assert "Stable Diffusion 1.5" in page.inner_text(".picker > summary")
-
-
 def test_two_tabs_show_the_same_job_and_either_stops_it(page: Any, painter: Any) -> None:
     with support.slowly(painter):
         generate(page, "seen twice", steps=100)
@@ -145,9 +141,7 @@ def test_two_tabs_show_the_same_job_and_either_stops_it(page: Any, painter: Any)
     page.wait_for_selector(".stage.cancelled")
     assert not page.is_closed()
 
-
-def test_stage_tab_becoming_visible_shows_the_running_job(page: Any, painter: Any) -> None:
-    other = support.open_page(page.context, page.url)
+    # A tab that becomes visible shows what has been started elsewhere.
     with support.slowly(painter):
         generate(page, "started elsewhere", steps=100)
         page.wait_for_selector(".stage.running img.preview[src]")
@@ -158,13 +152,15 @@ def test_stage_tab_becoming_visible_shows_the_running_job(page: Any, painter: An
     other.wait_for_selector(".stage.cancelled")
 
 
-def test_job_continues_after_its_tab_is_closed(person: Callable[..., Any]) -> None:
-    page = person()
-    generate(page, "goes on alone", steps=60)
+def test_job_continues_after_its_tab_is_closed(
+    page: Any, chromium: support.Chromium, app: str
+) -> None:
+    generate(page, "goes on alone", steps=36)
     page.wait_for_selector(".stage.running")
     job = page.get_attribute("#stage .stage", "data-job")
     page.close()
-    later = person()
+    chromium.clear(page.context, app)
+    later = support.open_page(page.context, app)
     later.wait_for_selector(f".stage[data-job='{job}'].succeeded")
 
 
@@ -180,17 +176,30 @@ def test_color_scheme_follows_the_system_until_chosen(person: Callable[..., Any]
     assert page.evaluate(colour) == light
 
 
-def test_phone_layout_has_one_column_and_buttons_at_the_bottom(
+def test_phone_layout_has_one_column_and_opaque_bars_with_buttons_at_the_bottom(
     person: Callable[..., Any],
 ) -> None:
     page = person(size=PHONE, has_touch=True)
     assert page.evaluate(WIDTH_JS) <= PHONE["width"]
+    for bar in ("#actions", ".places"):
+        color = page.evaluate(f"getComputedStyle(document.querySelector('{bar}')).backgroundColor")
+        assert color.startswith("rgb("), f"{bar} is translucent: {color}"
+    page.tap(".picker > summary")
+    last = page.locator(".option").last
+    last.scroll_into_view_if_needed()
+    box = last.bounding_box()
+    middle = [box["x"] + box["width"] / 2, box["y"] + box["height"] - 4]
+    # No bar covers the last preset.
+    assert page.evaluate("(at) => !!document.elementFromPoint(...at)?.closest('.option')", middle)
+    page.touchscreen.tap(PHONE["width"] / 2, 20)  # beside the list
+    page.wait_for_selector(".options", state="hidden")
+
     for button in ("#generate", "#stop"):
         box = page.locator(button).bounding_box()
         assert box["y"] + box["height"] <= PHONE["height"]
         assert box["y"] > PHONE["height"] - 120
         assert box["height"] >= 44
-    generate(page, "on the phone", steps=40)
+    generate(page, "on the phone", steps=18)
     page.wait_for_selector(".stage.running")
     assert not page.is_visible("#prompt")
     page.wait_for_selector(".stage.succeeded")
@@ -237,21 +246,6 @@ def test_phone_navigation_reaches_inputs_results_and_queue(
     page.wait_for_selector(".stage:not([data-live])")
 
 
-def test_phone_bars_are_opaque_and_cover_no_preset(person: Callable[..., Any]) -> None:
-    page = person(size=PHONE, has_touch=True)
-    for bar in ("#actions", ".places"):
-        color = page.evaluate(f"getComputedStyle(document.querySelector('{bar}')).backgroundColor")
-        assert color.startswith("rgb("), f"{bar} is translucent: {color}"
-    page.tap(".picker > summary")
-    last = page.locator(".option").last
-    last.scroll_into_view_if_needed()
-    box = last.bounding_box()
-    middle = [box["x"] + box["width"] / 2, box["y"] + box["height"] - 4]
-    assert page.evaluate("(at) => !!document.elementFromPoint(...at)?.closest('.option')", middle)
-    page.touchscreen.tap(PHONE["width"] / 2, 20)  # beside the list
-    page.wait_for_selector(".options", state="hidden")
-
-
 def test_question_mark_shows_the_shortcuts_unless_typing(used_page: Any) -> None:
     page = used_page
     page.fill("#prompt textarea", "")
@@ -266,7 +260,8 @@ def test_question_mark_shows_the_shortcuts_unless_typing(used_page: Any) -> None
     page.wait_for_selector("#keys", state="detached")
 
 
-def test_alt_arrows_restore_earlier_prompts(page: Any) -> None:
+def test_alt_arrows_restore_earlier_prompts(form_page: Any) -> None:
+    page = form_page
     for prompt in ("the first prompt", "the second prompt"):
         generate(page, prompt, steps=2)
         page.wait_for_selector(f"#results .thumb[title='{prompt}']")
@@ -356,7 +351,8 @@ def test_status_tab_shows_server_presets_and_extras(used_page: Any, painter: Any
     assert "The app listens on port" in copied
 
 
-def test_settings_are_changed_on_the_page_with_errors_at_the_field(page: Any) -> None:
+def test_settings_are_changed_on_the_page_with_errors_at_the_field(form_page: Any) -> None:
+    page = form_page
     page.get_by_role("tab", name="Status").click()
     page.click("[data-section=admin]")
     page.click("[data-part=settings-1] summary")
@@ -459,6 +455,7 @@ def test_first_start_without_configuration_uses_the_demo_engine(
             assert page.evaluate("document.documentElement.scrollWidth") <= size["width"]
         page.click("#stage .chip >> nth=0")
         assert page.input_value("#prompt textarea")
+        page.evaluate(support.SMALL_SIZE_JS)
         page.click("#generate")
         page.wait_for_selector(".stage.succeeded img.final")
         context.close()

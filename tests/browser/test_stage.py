@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -24,18 +23,20 @@ def strip(page: Any) -> list[str]:
     return ids
 
 
-def fits(page: Any, selector: str) -> None:
-    """Check that an element is visible and as wide as the window at most, at each size."""
+def fits(page: Any, *selectors: str) -> None:
+    """Check that elements are visible and as wide as the window at most, at each size."""
     for size in (support.PHONE, FULL_HD, support.WIDE):
         page.set_viewport_size(size)
-        page.locator(selector).scroll_into_view_if_needed()
-        box = page.locator(selector).bounding_box()
-        assert box["x"] >= 0, size
-        assert box["x"] + box["width"] <= size["width"], size
-        assert page.evaluate("document.documentElement.scrollWidth") <= size["width"], size
+        for selector in selectors:
+            page.locator(selector).scroll_into_view_if_needed()
+            box = page.locator(selector).bounding_box()
+            assert box["x"] >= 0, (size, selector)
+            assert box["x"] + box["width"] <= size["width"], (size, selector)
+            assert page.evaluate("document.documentElement.scrollWidth") <= size["width"], size
 
 
-def test_stage_shows_a_batch_as_grid_and_walks_through_it(page: Any) -> None:
+def test_stage_shows_a_batch_as_grid_and_walks_through_it(form_page: Any) -> None:
+    page = form_page
     generate(page, "before it", steps=1)
     page.wait_for_selector("#stage img.final[alt='before it']")
     generate(page, "several at once", steps=2, width=256, height=256, batch=3)
@@ -67,11 +68,13 @@ def test_stage_shows_a_batch_as_grid_and_walks_through_it(page: Any) -> None:
     page.wait_for_selector(f"#stage .cell[data-open='{first}']")
 
 
-def test_stage_opened_result_stays_while_a_job_runs(page: Any) -> None:
+def test_stage_opened_result_stays_while_a_job_runs(form_page: Any, painter: Any) -> None:
+    page = form_page
     generate(page, "to look at", steps=1)
     page.wait_for_selector("#stage img.final[alt='to look at']")
-    generate(page, "meanwhile", steps=100)
-    page.wait_for_selector(".stage.running")
+    with support.slowly(painter):
+        generate(page, "meanwhile", steps=16)
+        page.wait_for_selector(".stage.running img.preview[src]")
     page.click("#results .thumb[title='to look at']")
     page.wait_for_selector("#opened-result img.final[alt='to look at']")
     assert page.is_visible("#stage .percent")
@@ -89,8 +92,8 @@ def test_stage_opened_result_stays_while_a_job_runs(page: Any) -> None:
     assert page.locator("#opened-result .stage").count() == 0
 
 
-def test_layout_keeps_stage_and_generate_in_sight_at_each_width(person: Callable[..., Any]) -> None:
-    page = person(has_touch=True)
+def test_layout_keeps_stage_and_generate_in_sight_at_each_width(form_page: Any) -> None:
+    page = form_page
     generate(page, "a batch", steps=1, batch=2)
     page.wait_for_selector("#stage .cell")
     page.click(".advanced summary")  # the column of settings is longer than the window
@@ -114,7 +117,7 @@ def test_layout_keeps_stage_and_generate_in_sight_at_each_width(person: Callable
     assert page.is_visible(".field.size")
     assert page.is_visible(".field.seed")
     assert not page.is_visible("#stage-area")
-    page.tap(".place-to[data-place=results]")
+    page.click(".place-to[data-place=results]")
     page.wait_for_selector("#stage .batch")
     assert not page.is_visible(".field.size")
     tops = page.eval_on_selector_all(
@@ -122,12 +125,13 @@ def test_layout_keeps_stage_and_generate_in_sight_at_each_width(person: Callable
     )
     assert len({top for top, _ in tops}) == 1  # one row
     assert all(text for _, text in tops)  # with words
-    page.tap("#stage .cell")
+    page.click("#stage .cell")
     page.wait_for_selector("#stage .canvas[data-shown]")
     assert page.evaluate("document.documentElement.scrollWidth") <= support.PHONE["width"]
 
 
-def test_viewer_zooms_pans_walks_and_returns_to_the_stage(page: Any) -> None:
+def test_viewer_zooms_pans_walks_and_returns_to_the_stage(form_page: Any) -> None:
+    page = form_page
     generate(page, "to zoom", steps=1, batch=2)
     page.wait_for_selector("#results .thumb[title='to zoom'] >> nth=1")
     page.wait_for_selector("#stage .cell >> nth=1")
@@ -153,14 +157,14 @@ def test_viewer_zooms_pans_walks_and_returns_to_the_stage(page: Any) -> None:
     page.wait_for_selector("#viewer .canvas.zoomed")
     page.keyboard.press("ArrowRight")
     page.wait_for_selector(f"#viewer .canvas:not(.zoomed) img[src$='/{second}']")
-    for selector in ("#viewer .canvas", "#viewer .zoom-tools", "#viewer .detail"):
-        fits(page, selector)
+    fits(page, "#viewer .canvas", "#viewer .zoom-tools", "#viewer .detail")
     page.keyboard.press("Escape")
     page.wait_for_selector("#viewer", state="detached")
     page.wait_for_selector(SHOWN.format(second))
 
 
-def test_compare_shows_what_differs_between_two_results(page: Any) -> None:
+def test_compare_shows_what_differs_between_two_results(form_page: Any) -> None:
+    page = form_page
     generate(page, "a red fox", steps=1, seed=7)
     page.wait_for_selector("#stage img.final[alt='a red fox']")
     generate(page, "a blue fox", steps=2, seed=7)
@@ -182,21 +186,18 @@ def test_compare_shows_what_differs_between_two_results(page: Any) -> None:
     page.wait_for_selector(".pair.zoomed")
     page.mouse.wheel(0, 3000)
     page.wait_for_selector(".pair:not(.zoomed)")
-    fits(page, ".pair")
-    fits(page, "#compare .differences")
+    fits(page, ".pair", "#compare .differences")
 
 
-def test_variation_and_upscale_take_one_press_and_know_their_parent(page: Any) -> None:
+def test_variation_and_upscale_take_one_press_and_know_their_parent(form_page: Any) -> None:
+    page = form_page
     support.choose(page, "sdxl")
     generate(page, "to vary", steps=2)
     page.wait_for_selector("#stage img.final[alt='to vary']")
     parent = strip(page)[0]
     page.set_viewport_size(support.PHONE)
     page.click(".place-to[data-place=results]")
-    for way in ("subtle", "strong", "upscale"):
-        fits(page, f"#stage [data-way={way}]")
-        page.set_viewport_size(support.PHONE)
-    page.set_viewport_size(support.WIDE)
+    fits(page, *(f"#stage [data-way={way}]" for way in ("subtle", "strong", "upscale")))
     for way in ("subtle", "upscale"):
         newest = strip(page)[0]
         page.click(f"#stage [data-way={way}]")
