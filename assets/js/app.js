@@ -120,7 +120,7 @@ window.comfy = /** @type {ComfyPage} */ (/** @type {unknown} */ ((() => {
   const shownJob = () => $("#stage .stage")?.dataset.job ?? "";
 
   function formDrawn() {
-    const advanced = $(".advanced");
+    const advanced = $("form.settings .advanced");
     if (advanced) advanced.open = load(ADVANCED, false);
     sizeShown();
     paintSliders();
@@ -141,22 +141,22 @@ window.comfy = /** @type {ComfyPage} */ (/** @type {unknown} */ ((() => {
   }
   /** The names of the form's width and height, if it has both. @returns {string[]} */
   function sizeNames() {
-    const size = $(".field.size");
+    const size = $("form.settings .field.size"); // the form editor shows one, too
     return size ? [size.dataset.width, size.dataset.height] : [];
   }
   function sizeShown() {
     const names = sizeNames();
     if (!names.length) return;
     const [w, h] = names.map((name) => Number(form().elements[name].value));
-    $(".size-now").textContent = `${w} × ${h}`;
-    for (const shape of $$(".shape")) {
+    $("form.settings .size-now").textContent = `${w} × ${h}`;
+    for (const shape of $$("form.settings .shape")) {
       const [a, b] = [Number(shape.dataset.w), Number(shape.dataset.h)];
       shape.setAttribute("aria-pressed", String((a === w && b === h) || (a === h && b === w && a !== b && !offers(w, h))));
       const turned = shape.getAttribute("aria-pressed") === "true" && !(a === w && b === h);
       shape.classList.toggle("turned", turned);
     }
   }
-  const offers = (w, h) => $$(".shape").some((s) => Number(s.dataset.w) === w && Number(s.dataset.h) === h);
+  const offers = (w, h) => $$("form.settings .shape").some((s) => Number(s.dataset.w) === w && Number(s.dataset.h) === h);
 
   function lastSeed() {
     return ($("#opened-result .seed") ?? $("#stage .seed"))?.textContent.replace(/\D/g, "") || $("#results .thumb[data-seed]")?.dataset.seed;

@@ -430,6 +430,10 @@ def test_form_editor_changes_a_preset_and_its_versions(form_page: Any) -> None:
     page.wait_for_selector("h2:has-text('Preset deleted')")
     page.click("[data-change=restore]")
     page.wait_for_selector("#form-title")
+    page.wait_for_selector(".form-preview .field.size")
+    page.get_by_role("tab", name="Create").click()
+    choose(page, "sdxl_img2img")  # a form without a size does not take that of the preview
+    assert page.locator("form.settings .field.size").count() == 0
 
 
 def test_tools_of_a_result_run_at_once_or_open_their_form(form_page: Any) -> None:
