@@ -11,6 +11,7 @@ import time
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -99,8 +100,10 @@ def test_request_body_of_10_gb_is_cut_off(
     record_property("bytes sent of bodies of 10 GB", sent)
 
 
-def png(width: int, height: int, *chunks: tuple[bytes, bytes]) -> bytes:
-    """Return a one-color PNG of this size."""
+def png(
+    width: int, height: int, *chunks: tuple[bytes, bytes], row_bytes: int | None = None
+) -> bytes:
+    """Return a one-color PNG of this size. ``row_bytes``: fewer than a row has, to break it."""
 
     def chunk(kind: bytes, content: bytes) -> bytes:
         return (
@@ -112,7 +115,7 @@ def png(width: int, height: int, *chunks: tuple[bytes, bytes]) -> bytes:
 
     header = struct.pack(">IIBBBBB", width, height, 1, 0, 0, 0, 0)
     packer = zlib.compressobj(9)
-    line = b"\0" * (1 + (width + 7) // 8)
+    line = bytes(row_bytes or 1 + (width + 7) // 8)
     pixels = b"".join(packer.compress(line) for _ in range(height)) + packer.flush()
     return b"".join(
         (
@@ -125,13 +128,14 @@ def png(width: int, height: int, *chunks: tuple[bytes, bytes]) -> bytes:
     )
 
 
+@cache
 def bombs() -> dict[str, bytes]:
     bomb = zlib.compress(b"x" * (200 * MB), 9)
     gif = b"GIF89a" + struct.pack("<HHBBB", 65535, 65535, 0, 0, 0) + b"\x2c" + b"\0" * 8 + b"\x02;"
     tiff = b"II*\0" + struct.pack("<I", 8) + b"\xff" * 200
     return {
         "many pixels": png(30_000, 30_000),
-        "wide": png(2**31 - 1, 1)[:4096],
+        "wide": png(2**31 - 1, 1, row_bytes=8 * MB)[:4096],
         "compressed text": png(8, 8, (b"zTXt", b"parameters\0\0" + bomb)),
         "compressed color profile": png(8, 8, (b"iCCP", b"profile\0\0" + bomb)),
         "gif": gif,
