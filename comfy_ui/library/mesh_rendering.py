@@ -93,22 +93,22 @@ def _view(surface: _Surface, yaw: float, side: int) -> Image:
     from PIL import Image
 
     turn = _pitch(_PITCH) @ _yaw(yaw)
-    places, normals = surface.places @ turn.T, surface.normals @ turn.T
-    # Both sides of a face are lit: some files have their faces inside out.
-    light = 0.45 + 0.6 * np.abs(normals @ (_LIGHT / np.linalg.norm(_LIGHT)))
-    pixels = np.clip(surface.colors * light[:, None], 0, 1) * 255
+    places = surface.places @ turn.T
     order = np.argsort(places[:, 2])  # the nearest last
     x = np.clip((side * (0.5 + 0.46 * places[order, 0])).astype(int), 1, side - 2)
     y = np.clip((side * (0.5 - 0.46 * places[order, 1])).astype(int), 1, side - 2)
-    ranks = np.arange(len(order))
-    nearest = np.full((side, side), -1)
-    for right, down in itertools.product((-1, 0, 1), repeat=2):  # a point covers nine pixels
-        layer = np.full((side, side), -1)
-        layer[y + down, x + right] = ranks  # of equal pixels the last one stays
-        np.maximum(nearest, layer, out=nearest)
-    canvas = np.zeros((side, side, 4), np.uint8)
+    ranks = np.full((side, side), -1)
+    ranks[y, x] = np.arange(len(order))  # of equal pixels the last one stays
+    nearest = ranks
+    for shift in itertools.product((-1, 0, 1), repeat=2):  # a point covers nine pixels
+        nearest = np.maximum(nearest, np.roll(ranks, shift, axis=(0, 1)))
     covered = nearest >= 0
-    canvas[covered, :3] = pixels[order[nearest[covered]]]
+    shown = order[nearest[covered]]
+    # Both sides of a face are lit: some files have their faces inside out.
+    facing = np.abs(surface.normals[shown] @ turn.T @ (_LIGHT / np.linalg.norm(_LIGHT)))
+    light = 0.45 + 0.6 * facing
+    canvas = np.zeros((side, side, 4), np.uint8)
+    canvas[covered, :3] = np.clip(surface.colors[shown] * light[:, None], 0, 1) * 255
     canvas[covered, 3] = 255
     return Image.fromarray(canvas, "RGBA")
 
