@@ -207,11 +207,18 @@ def big(tmp_path_factory: pytest.TempPathFactory) -> Iterator[sqlite3.Connection
     connection = sqlite3.connect(tmp_path_factory.mktemp("big") / "big.db", isolation_level=None)
     connection.row_factory = sqlite3.Row
     connection.execute("PRAGMA synchronous = OFF")
+    connection.execute("PRAGMA cache_size = -400000")  # for the inserts alone
     connection.execute("BEGIN")
     database_schema.create_or_check(connection)
+    indexes = connection.execute(
+        "SELECT name, sql FROM sqlite_master WHERE type = 'index' AND sql IS NOT NULL"
+    ).fetchall()
+    for name, _ in indexes:  # made of all rows at once, they take a third of the time
+        connection.execute(f"DROP INDEX {name}")
     rng = random.Random(1)
     words = [f"{rng.getrandbits(24):x}" for _ in range(2000)]
-    prompts = [" ".join(rng.choices(words, k=4)) for _ in range(ROWS)]
+    chosen = iter(rng.choices(words, k=4 * ROWS))
+    prompts = [" ".join(four) for four in zip(chosen, chosen, chosen, chosen, strict=True)]
     prompts[77] = "the only zebra ~q"
     connection.executemany(
         "INSERT INTO jobs (id, user_id, preset, vals, prompt, graph, status, rank, work, cost_s,"
@@ -243,7 +250,10 @@ def big(tmp_path_factory: pytest.TempPathFactory) -> Iterator[sqlite3.Connection
         "INSERT INTO labels (user_id, kind, folded, name, item_id) VALUES ('ann', 'tag', ?, ?, ?)",
         [("rare", "rare", 12), *(("half", "half", n) for n in range(2, ROWS, 2))],
     )
+    for _, create in indexes:
+        connection.execute(create)
     connection.execute("COMMIT")
+    connection.execute("PRAGMA cache_size = -2000")
     yield connection
     connection.close()
 
