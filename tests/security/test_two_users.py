@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,9 +16,9 @@ from tests.security.support import PASSWORDS, ROLES
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 
-@pytest.fixture
-def url(tmp_path: Path) -> Iterator[str]:
-    data = tmp_path / "data"
+@pytest.fixture(scope="module")
+def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    data = tmp_path_factory.mktemp("shared") / "data"
     file = Accounts(FileDocuments(data))
     for name in ("anna", "vera"):
         file.add(name, PASSWORDS[name], ROLES[name])
