@@ -267,6 +267,9 @@ class ComfyWSClient:
             resubmit=resubmit,
         )
         cancel = self._cancel_in_background if generated else None
+        if generated:  # else the caller may wait for the result elsewhere, as after a restart
+            loop = asyncio.get_running_loop()
+            loop.call_soon(loop.call_soon, job.describe_early)  # once the post is on its way
         with submitting(job, runnable, self._session, self._telemetry, cancel):
             await self._drive(flow)
         return job.prompt_id

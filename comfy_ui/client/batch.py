@@ -50,7 +50,7 @@ class Followed:
     @property
     def deadline(self) -> float:
         """When its run takes too long; infinity before it starts."""
-        started_at = self.job.state.tracker.started_at if self.job.state.running else None
+        started_at = self.job.state.started_at if self.job.state.running else None
         if started_at is None or self.longest_run_s is None:
             return math.inf
         return started_at + self.longest_run_s

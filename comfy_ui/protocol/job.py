@@ -33,11 +33,13 @@ from .job_state import (
     PollFailed,
     PostAccepted,
     Resubmitted,
+    Run,
     new_job,
 )
 from .messages import (
     Executed,
     Executing,
+    ExecutionCached,
     ExecutionError,
     ExecutionInterrupted,
     ExecutionSuccess,
@@ -65,6 +67,7 @@ __all__ = [
     "PollFailed",
     "PostAccepted",
     "Resubmitted",
+    "Run",
     "advance",
     "cancel_due",
     "is_deaf",
@@ -140,7 +143,7 @@ def _read_message(state: JobState, message: Message, now: float) -> JobState:
         # nothing: previews of jobs without a clientId go to every socket.
         if not state.running or state.over_at is not None:
             return state
-        state = fast_replace(state, tracker=state.tracker.hear(message, now))
+        state = fast_replace(state, run=Run(state.tracker.hear(message, now)))
         return _receive(state, message) if isinstance(message, PreviewFrame) else state
     if message.prompt_id != state.prompt_id:
         return state
@@ -152,15 +155,22 @@ def _read_message(state: JobState, message: Message, now: float) -> JobState:
 
 
 def _read_own_message(state: JobState, message: JobMessage, now: float) -> JobState:
+    if isinstance(message, PreviewFrame):
+        run = Run(state.tracker.hear(message, now))  # the newest one counts, and they are large
+    else:
+        run = state.run.later(message, now)
     state = fast_replace(
         state,
         accepted=True,
         connected=True,
         heard_at=now,
         running=True,
-        tracker=state.tracker.hear(message, now),
+        started_at=now if state.started_at is None else state.started_at,
+        run=run,
     )
     match message:
+        case ExecutionCached(nodes=nodes):
+            return fast_replace(state, from_cache=state.from_cache.union(nodes))
         case Executed(node=node, output=output):
             executed = {**state.executed, node: output}
             return _settle_success(fast_replace(state, executed=executed), now)
@@ -177,7 +187,7 @@ def _read_own_message(state: JobState, message: JobMessage, now: float) -> JobSt
 
 def _receive(state: JobState, message: PreviewFrame) -> JobState:
     """Keep an image that ``SaveImageWebsocket`` sends as a result: the server has no copy."""
-    plan, node = state.tracker.plan, message.node or state.tracker.node or ""
+    plan, node = state.plan, message.node or state.tracker.node or ""
     if plan is None or plan.classes.get(node) != _SENDER or message.media_type != "image/png":
         return state
     return fast_replace(
@@ -200,7 +210,7 @@ def _over(state: JobState, now: float) -> JobState:
 
 def _settle_success(state: JobState, now: float) -> JobState:
     """End a success without a poll if no message can have been missed."""
-    plan = state.tracker.plan
+    plan = state.plan
     if (
         not isinstance(state.ending, ExecutionSuccess)
         or not state.unbroken
@@ -227,7 +237,13 @@ def _read_queue(state: JobState, answer: QueueAnswer, now: float) -> JobState:
     )
     if answer.place == "pending" or state.running:
         return state
-    return fast_replace(state, running=True, tracker=state.tracker.start(now), urgent_since=now)
+    return fast_replace(
+        state,
+        running=True,
+        started_at=now,
+        run=Run(state.tracker.start(now)),
+        urgent_since=now,
+    )
 
 
 def _read_history(state: JobState, answer: HistoryAnswer, now: float) -> JobState:
@@ -244,7 +260,12 @@ def _read_history(state: JobState, answer: HistoryAnswer, now: float) -> JobStat
     state = _with_graph(fast_replace(state, accepted=True), entry)
     tracker = fast_replace(state.tracker, cached=state.tracker.cached | entry.cached)
     # Clients keep jobs that are over, so the graph, which may be large, is dropped.
-    state = fast_replace(state, tracker=tracker, entry=replace(entry, graph=None))
+    state = fast_replace(
+        state,
+        run=Run(tracker),
+        from_cache=state.from_cache | entry.cached,
+        entry=replace(entry, graph=None),
+    )
     match entry.ending:
         case ExecutionSuccess():
             return _end(state, Phase.SUCCEEDED, now, ending=entry.ending)
@@ -266,7 +287,7 @@ def _judge_absence(state: JobState, absent_s: float, now: float) -> JobState:
 
 def _with_graph(state: JobState, answer: QueueAnswer | HistoryEntry) -> JobState:
     """Measure by the graph and the output nodes that the server reports, once it does."""
-    plan = state.tracker.plan
+    plan = state.plan
     if answer.graph is None or (
         plan is not None and (plan.outputs_reported or not answer.output_nodes)
     ):
@@ -274,7 +295,7 @@ def _with_graph(state: JobState, answer: QueueAnswer | HistoryEntry) -> JobState
     # One's own graph is the same one, and stays in memory in any case.
     graph = answer.graph if plan is None else plan.graph
     plan = GraphCost(graph, output_nodes=answer.output_nodes)
-    return fast_replace(state, tracker=state.tracker.with_plan(plan))
+    return fast_replace(state, run=Run(state.tracker.with_plan(plan)))
 
 
 def _end(
@@ -284,7 +305,10 @@ def _end(
     *,
     ending: Ending | None = None,
 ) -> JobState:
-    tracker = state.tracker.end(now, success=final is Phase.SUCCEEDED)
     return fast_replace(
-        state, tracker=tracker, final=final, final_at=now, ending=ending or state.ending
+        state,
+        run=state.run.later(None, now),
+        final=final,
+        final_at=now,
+        ending=ending or state.ending,
     )

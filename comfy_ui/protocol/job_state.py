@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final, NamedTuple
 
 from comfy_ui.errors import (
     GenerationCancelledError,
@@ -14,7 +14,7 @@ from comfy_ui.errors import (
     OutOfMemoryError,
 )
 
-from .durations import NodeDurations
+from .durations import Measurement, NodeDurations, ShapeKey
 from .graph_cost import GraphCost
 from .messages import ExecutionError, ExecutionSuccess, Message
 from .outputs import SOCKET_FOLDER, OutputFile, Outputs, collect_outputs
@@ -22,6 +22,7 @@ from .progress import Phase, Preview, Progress, Tracker
 from .queue_and_history import Ending, HistoryAnswer, HistoryEntry, QueueAnswer
 
 _DISK_FULL_HINT = "The disk of the ComfyUI server is full. Free some space there, then try again."
+_MAX_UNREAD: Final = 32
 RESUBMIT_AFTER_S = 2.0  # a request whose answer was lost may still be on its way to the server
 
 
@@ -86,6 +87,34 @@ Event = (
 )
 
 
+class Run(NamedTuple):
+    """The measured run of a job, and the messages since then, each with its time.
+
+    None stands for the end of the run. Messages are measured when the tracker is asked for: the
+    result of a job should not wait for estimates of which no caller has need.
+    """
+
+    measured: Tracker
+    unread: tuple[tuple[Message | None, float], ...] = ()
+
+    def read(self, *, success: bool = False) -> Tracker:
+        """Measure the messages. ``success``: how the run ended, if it did."""
+        tracker = self.measured
+        messages = [(message, now) for message, now in self.unread if message is not None]
+        if messages:
+            tracker = tracker.hear_all(messages)
+        if self.unread and self.unread[-1][0] is None:
+            tracker = tracker.end(self.unread[-1][1], success=success)
+        return tracker
+
+    def later(self, message: Message | None, now: float) -> Run:
+        """The run after a message, or its end."""
+        measured, unread = self
+        if len(unread) >= _MAX_UNREAD:
+            measured, unread = self.read(), ()
+        return Run(measured, (*unread, (message, now)))
+
+
 @dataclass(frozen=True)
 class JobState:
     """The state of a job. Create it with :func:`new_job` and change it with :func:`advance`.
@@ -95,12 +124,14 @@ class JobState:
 
     prompt_id: str
     created_at: float
-    tracker: Tracker
+    run: Run
     accepted: bool = False
     listening: bool = False
     unbroken: bool = False
     connected: bool = True
     running: bool = False
+    started_at: float | None = None
+    from_cache: frozenset[str] = frozenset()
     queue_position: int | None = None
     queue_size: int | None = None
     queue_remaining: int | None = None
@@ -124,6 +155,19 @@ class JobState:
     final_at: float | None = None
     ending: Ending | None = None
     entry: HistoryEntry | None = None
+
+    @property
+    def tracker(self) -> Tracker:
+        """The measured run."""
+        if self.run.unread:
+            tracker = self.run.read(success=self.final is Phase.SUCCEEDED)
+            object.__setattr__(self, "run", Run(tracker))
+        return self.run.measured
+
+    @property
+    def plan(self) -> GraphCost | None:
+        """The graph of the run; None if it is unknown."""
+        return self.run.measured.plan
 
     @property
     def phase(self) -> Phase:
@@ -163,8 +207,8 @@ class JobState:
     @property
     def cached(self) -> bool:
         """Whether every output came from the server's cache, with the files of an earlier run."""
-        outputs = self.tracker.plan.outputs if self.tracker.plan else frozenset()
-        return bool(outputs) and outputs <= self.tracker.cached
+        outputs = self.plan.outputs if self.plan else frozenset()
+        return bool(outputs) and outputs <= self.from_cache
 
     def progress(self, now: float) -> Progress:
         """The progress to show now."""
@@ -207,13 +251,17 @@ class JobState:
             node_title=tracker.title(node),
         )
 
+    def measurements(self) -> dict[ShapeKey, Measurement]:
+        """The durations of the nodes that have ended, for :meth:`.NodeDurations.learn`."""
+        return self.tracker.measurements()
+
     def seconds(self) -> float | None:
         """How long the run took, by the server's clock if it reported; None before the end."""
         if self.entry is not None and self.entry.seconds is not None:
             return self.entry.seconds
-        if self.final_at is None or self.tracker.started_at is None:
+        if self.final_at is None or self.started_at is None:
             return None
-        return self.final_at - self.tracker.started_at
+        return self.final_at - self.started_at
 
     def outputs(self, *, include_temp: bool = False) -> Outputs:
         """The outputs so far, even if the job failed later."""
@@ -222,9 +270,7 @@ class JobState:
             per_node = {**self.executed, **self.entry.outputs}
         if self.sent:
             per_node = {**per_node, **{node: self._listed(node) for node in self.sent}}
-        rank = {
-            id_: i for i, id_ in enumerate(self.tracker.plan.classes if self.tracker.plan else ())
-        }
+        rank = {id_: i for i, id_ in enumerate(self.plan.classes if self.plan else ())}
         # An inner node such as 2.0.0.1 is ordered like the node that created it.
         order = sorted(
             per_node, key=lambda id_: rank.get(id_, rank.get(id_.partition(".")[0], len(rank)))
@@ -335,7 +381,7 @@ def new_job(
     return JobState(
         prompt_id=prompt_id,
         created_at=now,
-        tracker=Tracker(plan=plan, durations=durations),
+        run=Run(Tracker(plan=plan, durations=durations)),
         accepted=accepted,
         listening=listening,
         unbroken=listening,

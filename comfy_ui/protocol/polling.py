@@ -64,7 +64,7 @@ def is_deaf(state: JobState, now: float) -> bool:
         return False
     if state.final is not None:
         return state.entry is not None
-    started_at = state.tracker.started_at
+    started_at = state.started_at
     if not state.running or started_at is None:
         return False
     return now - max(started_at, state.urgent_since) >= WATCHDOG_S

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final, NamedTuple
@@ -40,7 +40,6 @@ _STEPS_CREDIT: Final = 4.0  # a unit measured by steps counts for so many of oth
 _LEARNED_STEPS: Final = 1.0  # how many heard steps count as much as a learned pace
 _OVERDUE: Final = 0.05  # of its duration that a node is assumed to need when it exceeds that
 _MAX_TEXT: Final = 500
-_MAX_UNREAD: Final = 16  # messages; each holds the state before it, with its preview
 _ITERATION: Final = re.compile(r"Iteration (\d{1,9}) / (\d{1,9})")
 
 
@@ -136,33 +135,6 @@ class _Loop(NamedTuple):
         return min(self.iteration + self.counts_done, self.iterations)
 
 
-class _Earlier(NamedTuple):
-    """The state before the last message and when that came; how many before it are unread."""
-
-    tracker: Tracker
-    at: float
-    unread: int
-
-
-class _Expected(NamedTuple):
-    """The duration of each node, and how much longer than for an image of one megapixel a step
-    may take."""
-
-    durations: Mapping[str, Measurement | None]
-    size_factor: float
-
-
-class _Ahead(NamedTuple):
-    """What the nodes that do not run yet are going to take, in seconds and, unknown ones, by
-    weight."""
-
-    seconds: float = 0.0
-    units: float = 0.0
-
-
-_NOTHING_EXPECTED: Final = _Expected({}, 1.0)
-
-
 @dataclass(frozen=True, slots=True)
 class Preview:
     """A preview image of a running job, encoded as ``media_type`` says.
@@ -181,9 +153,9 @@ class Preview:
 class Tracker:
     """The measured state of a run. Pass messages to :meth:`hear`, in any order.
 
-    ``fractions`` has the nodes that were started: 1.0 is done. ``spent`` has the seconds of the
-    nodes that were left, and ``durations`` what earlier runs of the server took. Estimates are made
-    when they are asked for: the result of a run that no caller watches should not wait for them.
+    ``fractions`` has the nodes that were started: 1.0 is done. ``value`` is 0-1, as of the last
+    message; :meth:`value_at` follows the time. ``spent`` has the seconds of the nodes that were
+    left, and ``durations`` what earlier runs of the server took.
     """
 
     plan: GraphCost | None = None
@@ -191,6 +163,11 @@ class Tracker:
     started_at: float | None = None
     fractions: Mapping[str, float] = field(default_factory=dict)
     cached: frozenset[str] = frozenset()
+    expected: Mapping[str, Measurement | None] = field(default_factory=dict)
+    size_factor: float = 1.0  # how much longer than an image of one megapixel a step may take
+    ahead_s: float = 0.0  # of nodes that do not run yet and whose duration is known
+    ahead_units: float = 0.0  # of the others
+    value: float = 0.0
     node: str | None = None
     entered_at: float = 0.0
     spent: Mapping[str, float] = field(default_factory=dict)
@@ -205,15 +182,10 @@ class Tracker:
     text: str | None = None
     has_snapshots: bool = False
     preview: PreviewFrame | None = None
-    known_value: float | None = field(default=0.0, compare=False)
-    earlier: _Earlier | None = field(default=None, repr=False, compare=False)
-    known_expected: _Expected | None = field(default=None, repr=False, compare=False)
-    known_ahead: _Ahead | None = field(default=None, repr=False, compare=False)
 
     def with_plan(self, plan: GraphCost) -> Tracker:
         """The same run, measured by another graph cost."""
-        known = fast_replace(self, plan=plan, known_value=self.value, earlier=None)
-        return _recount(known, durations_too=True)
+        return _recount(fast_replace(self, plan=plan, expected={}))
 
     def start(self, now: float) -> Tracker:
         """The state after the first sign that the job runs."""
@@ -223,40 +195,24 @@ class Tracker:
         """The state after a message of this job."""
         if isinstance(message, PreviewFrame):
             return fast_replace(self, preview=message)
-        before = self if self.started_at is not None else self.start(now)
-        tracker = _take(before, message, now)
+        return self.hear_all([(message, now)])
+
+    def hear_all(self, messages: Sequence[tuple[Message, float]]) -> Tracker:
+        """The state after messages other than previews, each with its time, without the values
+        between them."""
+        first_at, last_at = messages[0][1], messages[-1][1]
+        before = tracker = self if self.started_at is not None else self.start(first_at)
+        for message, now in messages:
+            tracker = _take(tracker, message, now)
         if tracker is before:
             return before  # its value does not fall with time
-        unread = 0 if before.earlier is None else before.earlier.unread + 1
-        later = fast_replace(tracker, known_value=None, earlier=_Earlier(before, now, unread))
-        if unread >= _MAX_UNREAD:
-            later.read_value()
-        return later
+        value = max(before.value_at(first_at), tracker.value_at(last_at))
+        return fast_replace(tracker, value=value) if value > tracker.value else tracker
 
     def end(self, now: float, *, success: bool) -> Tracker:
         """The state after the end of the run; only a success makes it 100 %."""
         value = 1.0 if success else self.value_at(now)
-        return fast_replace(_leave(self, now), known_value=value, earlier=None)
-
-    @property
-    def value(self) -> float:
-        """The part of the run that was over at the last message, 0-1."""
-        return self.read_value() if self.known_value is None else self.known_value
-
-    @property
-    def expected(self) -> Mapping[str, Measurement | None]:
-        """The expected duration of each node; None if its class never ran here."""
-        return self._expectation().durations
-
-    @property
-    def ahead_s(self) -> float:
-        """Seconds of the nodes that do not run yet and whose duration is known."""
-        return self._count_ahead().seconds
-
-    @property
-    def ahead_units(self) -> float:
-        """The weights of the other nodes that do not run yet."""
-        return self._count_ahead().units
+        return fast_replace(_leave(self, now), value=value)
 
     @property
     def phase(self) -> Phase:
@@ -342,31 +298,6 @@ class Tracker:
             )
             for key, found in measured.items()
         }
-
-    def read_value(self) -> float:
-        """Go through the messages since the value was read last; it rises with each, or stays."""
-        unread: list[Tracker] = []
-        tracker = self
-        while tracker.known_value is None and tracker.earlier is not None:
-            unread.append(tracker)
-            tracker = tracker.earlier.tracker
-        for tracker in reversed(unread):
-            before, now, _ = tracker.earlier or _Earlier(tracker, 0.0, 0)
-            object.__setattr__(tracker, "known_value", before.value)  # it does not fall below this
-            value = max(before.value_at(now), tracker.value_at(now))
-            object.__setattr__(tracker, "known_value", value)
-            object.__setattr__(tracker, "earlier", None)
-        return self.known_value or 0.0
-
-    def _expectation(self) -> _Expected:
-        if self.known_expected is None:
-            object.__setattr__(self, "known_expected", _expect(self))
-        return self.known_expected or _NOTHING_EXPECTED
-
-    def _count_ahead(self) -> _Ahead:
-        if self.known_ahead is None:
-            object.__setattr__(self, "known_ahead", _ahead_of(self))
-        return self.known_ahead or _Ahead()
 
     @property
     def _is_blind(self) -> bool:
@@ -479,7 +410,7 @@ class Tracker:
                 if not is_loader(class_type) and "Encode" not in class_type:
                     seconds += spent_s
                     units += self.plan.weights.get(node, 0.0)
-        guess_s = UNIT_S * self._expectation().size_factor
+        guess_s = UNIT_S * self.size_factor
         return (_GUESS_UNITS * guess_s + credit * seconds) / (_GUESS_UNITS + credit * units)
 
 
@@ -496,7 +427,7 @@ def _take(tracker: Tracker, message: Message, now: float) -> Tracker:
             return _raise(tracker, {node: 1.0})
         case ExecutionCached(nodes=nodes) if not tracker.cached.issuperset(nodes):
             cached = tracker.cached.union(nodes)
-            return _recount(fast_replace(tracker, cached=cached), durations_too=True)
+            return _recount(fast_replace(tracker, cached=cached, expected={}))
         case ProgressText():
             return _read_text(tracker, message)
     return tracker
@@ -666,49 +597,40 @@ def _raise(tracker: Tracker, fractions: Mapping[str, float]) -> Tracker:
     return _recount(tracker) if 1.0 in raised.values() else tracker
 
 
-def _recount(tracker: Tracker, *, durations_too: bool = False) -> Tracker:
-    """Forget the sums of the nodes ahead, which have changed, and what they were expected to
-    take."""
-    if durations_too:
-        return fast_replace(tracker, known_ahead=None, known_expected=None)
-    return tracker if tracker.known_ahead is None else fast_replace(tracker, known_ahead=None)
-
-
-def _ahead_of(tracker: Tracker) -> _Ahead:
+def _recount(tracker: Tracker) -> Tracker:
     """Add up the nodes that will run after the current one: those that unfinished outputs need.
 
     Unused branches of a lazy switch drop out here: once the switch is done, nothing needs them.
     """
-    plan, expected = tracker.plan, tracker.expected
-    if plan is None or tracker.started_at is None:
-        return _Ahead()
+    plan = tracker.plan
+    if plan is None:
+        return tracker
+    if not tracker.expected:
+        tracker = fast_replace(
+            tracker, expected=_expect(tracker, plan), size_factor=size_factor(plan)
+        )
     finished = {node for node, fraction in tracker.fractions.items() if fraction == 1.0}
     runs = ancestors(plan.outputs, plan.sources, done=finished | tracker.cached)
     runs.discard(tracker.node or "")
     ahead_s = units = 0.0
     for node in runs:
         remaining = _passes_of(tracker, node) * (1.0 - tracker.fractions.get(node, 0.0))
-        known = expected.get(node)
+        known = tracker.expected.get(node)
         if known is None:
             units += plan.weights[node] * remaining
         else:
             ahead_s += known.total_s(plan.shapes[node].steps) * remaining
-    return _Ahead(ahead_s, units)
+    return fast_replace(tracker, ahead_s=ahead_s, ahead_units=units)
 
 
-def _expect(tracker: Tracker) -> _Expected:
-    plan, durations = tracker.plan, tracker.durations
-    if plan is None:
-        return _NOTHING_EXPECTED
+def _expect(tracker: Tracker, plan: GraphCost) -> dict[str, Measurement | None]:
+    durations = tracker.durations
     if durations is None:
-        return _Expected(dict.fromkeys(plan.shapes), size_factor(plan))
-    return _Expected(
-        {
-            node: durations.estimate(shape, cold=_is_cold(tracker, node))
-            for node, shape in plan.shapes.items()
-        },
-        size_factor(plan),
-    )
+        return dict.fromkeys(plan.shapes)
+    return {
+        node: durations.estimate(shape, cold=_is_cold(tracker, node))
+        for node, shape in plan.shapes.items()
+    }
 
 
 def _fraction(value: float, maximum: float) -> float:

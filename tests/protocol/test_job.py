@@ -16,7 +16,7 @@ from comfy_ui.errors import (
     JobLostError,
     OutOfMemoryError,
 )
-from comfy_ui.protocol.frames import parse_binary
+from comfy_ui.protocol.frames import parse_binary, parse_text
 from comfy_ui.protocol.job import (
     GRACE_S,
     CancelRequested,
@@ -708,3 +708,33 @@ def test_is_deaf_after_reconnect_restarts_watchdog() -> None:
     state = feed(state, ConnectionRegained(listening=True), now=50.0)
     assert not is_deaf(state, 51.0)
     assert is_deaf(state, 50.0 + WATCHDOG_S)
+
+
+@pytest.mark.parametrize("end", ["execution_success", "execution_error"])
+def test_run_is_measured_alike_however_often_it_is_asked_for(end: str) -> None:
+    often = seldom = job(graph=support.GRAPH)
+    values = []
+    for number, text in enumerate(support.run_frames(end=end, cached=("5",))):
+        message, now = parse_text(text), float(number)
+        often, seldom = advance(often, message, now), advance(seldom, message, now)
+        values.append(often.progress(now).progress)
+    assert seldom.run.unread
+    assert seldom.phase is often.phase
+    assert (seldom.cached, seldom.seconds()) == (often.cached, often.seconds())
+    assert seldom.run.unread, "neither needs the measured run"
+    assert seldom.measurements() == often.measurements()
+    assert seldom.tracker.fractions == often.tracker.fractions
+    assert seldom.tracker.cached == {"5"}
+    assert values == sorted(values)
+    assert (seldom.progress(99.0).progress == 100) is (end == "execution_success")
+
+
+def test_run_that_no_caller_asks_for_keeps_few_messages_and_one_preview() -> None:
+    state = job(graph=support.GRAPH)
+    for step in range(200):
+        message = support.snapshot({"3": ("running", step % 20 + step / 400, 20)})
+        state = advance(state, parse_text(message), float(step))
+        assert len(state.run.unread) <= 32
+    state = advance(state, PREVIEW, 300.0)
+    assert state.run.unread == ()
+    assert state.preview() is not None

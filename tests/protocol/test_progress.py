@@ -29,31 +29,6 @@ def node(class_type: str, **inputs: Any) -> dict[str, Any]:
     return {"class_type": class_type, "inputs": inputs}
 
 
-@pytest.mark.parametrize("every", [2, 7, 100])
-def test_tracker_value_is_the_same_however_often_it_is_read(every: int) -> None:
-    frames = support.run_frames()
-    often = [tracker.value for tracker in track(*frames)]
-    tracker, seldom = Tracker(plan=GraphCost(support.GRAPH)), {}
-    for number, frame in enumerate(frames):
-        tracker = tracker.hear(
-            parse_text(frame) if isinstance(frame, str) else frame, float(number)
-        )
-        if number % every == every - 1:
-            seldom[number] = tracker.value
-    seldom[len(frames) - 1] = tracker.value
-    assert seldom == {number: often[number] for number in seldom}
-
-
-def test_tracker_that_nobody_reads_keeps_few_states() -> None:
-    tracker = Tracker(plan=GraphCost(support.GRAPH))
-    for step in range(200):
-        tracker = tracker.hear(snapshot({"3": ("running", step % 20 + step / 400, 20)}), step)
-        kept, earlier = 0, tracker.earlier
-        while earlier is not None:
-            kept, earlier = kept + 1, earlier.tracker.earlier
-        assert kept <= 20
-
-
 def test_phase_is_final_matches_four_end_phases() -> None:
     final = {phase for phase in Phase if phase.is_final}
     assert final == {Phase.SUCCEEDED, Phase.FAILED, Phase.CANCELLED, Phase.LOST}

@@ -143,7 +143,7 @@ def _stages(before: JobState, after: JobState) -> Iterator[tuple[str, Attributes
 
 
 def _node(state: JobState, node: str) -> Attributes:
-    plan = state.tracker.plan
+    plan = state.plan
     return {
         "comfyui.node": node,
         "comfyui.class_type": plan.classes.get(node, "") if plan else "",

@@ -152,7 +152,6 @@ class Session:
         changes = JobChanges(job)
         deadline = None if timeout_s is None else self._clock() + timeout_s
         with self.watching(job, end_only=end_only) as changed:
-            job.describe_early()
             while True:
                 changed.clear()
                 settled = job.settled

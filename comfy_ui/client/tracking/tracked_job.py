@@ -10,7 +10,7 @@ from typing import Any
 
 from ...errors import ComfyHeadlessError, GenerationTimeoutError, JobLostError
 from ...protocol._replace import fast_replace
-from ...protocol.job import Event, JobState, advance
+from ...protocol.job import Event, JobState, Run, advance
 from ...protocol.messages import PreviewFrame
 from ...protocol.outputs import OutputFile
 from ...protocol.progress import Phase, Preview, Progress
@@ -78,8 +78,9 @@ class TrackedJob:
             after = self.state = advance(before, event, now)
         if after is before:
             return
-        if after.final is not None and after.tracker.durations is not None:
-            after.tracker.durations.learn_later(after.tracker.measurements)
+        durations = after.run.measured.durations
+        if after.final is not None and durations is not None:
+            durations.learn_later(after.measurements)
         for observer in self.observers:
             observer(before, after, now)
         self._changed()
@@ -94,8 +95,9 @@ class TrackedJob:
     def forget_preview(self) -> None:
         """Drop the preview image, which is large, when no caller watches the job."""
         with self._lock:
-            tracker = fast_replace(self.state.tracker, preview=None)
-            self.state = fast_replace(self.state, tracker=tracker)
+            if self.state.run.measured.preview is not None:
+                tracker = fast_replace(self.state.tracker, preview=None)
+                self.state = fast_replace(self.state, run=Run(tracker))
 
     def give_up(self, error: Exception) -> None:
         """Stop tracking because of an error."""
@@ -132,8 +134,8 @@ class TrackedJob:
         """Prepare what the end of the job will need of its graph, while the server works."""
         if self._runnable is not None and self._described is None:
             self._described = self._describe()
-            if self.state.tracker.plan is not None:
-                _ = self.state.tracker.plan.outputs  # read on first use
+            if self.state.plan is not None:
+                _ = self.state.plan.outputs  # read on first use
 
     def timed_out(self, timeout_s: float, *, cancels: bool) -> GenerationTimeoutError:
         """The error for a caller whose time-out has passed, and which ``cancels`` the job."""

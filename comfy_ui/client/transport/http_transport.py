@@ -13,12 +13,12 @@ import os
 import socket
 import ssl
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import quote_plus, urlsplit
 
 import httpx
 
@@ -420,7 +420,7 @@ class _Exchange:
         self._server, self.call, self._file = server, call, file
         route = _checked_url(server.http_url(call.path))
         # Parsing each address of a file would take longer than the rest of this method.
-        self.url = f"{route}?{urlencode(call.query)}" if call.query else route
+        self.url = f"{route}?{_query(call.query)}" if call.query else route
         self._elsewhere = False
         if call.url:
             self.url = str(_linked(call.url))
@@ -538,6 +538,13 @@ def _opened(call: ApiRequest[Any]) -> Iterator[BinaryIO | bytes | None]:
 
 def _size_bytes(file: BinaryIO | bytes) -> int:
     return len(file) if isinstance(file, bytes) else os.fstat(file.fileno()).st_size
+
+
+def _query(values: Mapping[str, str]) -> str:
+    return "&".join([f"{_quoted(name)}={_quoted(value)}" for name, value in values.items()])
+
+
+_quoted = lru_cache(maxsize=256)(quote_plus)
 
 
 @lru_cache(maxsize=64)

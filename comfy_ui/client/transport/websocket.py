@@ -13,7 +13,6 @@ import json
 import logging
 import random
 from collections.abc import Callable, Collection
-from contextlib import suppress
 from contextvars import Context
 from typing import TYPE_CHECKING, Literal, cast
 from urllib.request import getproxies, proxy_bypass
@@ -224,8 +223,10 @@ async def _connect(server: ServerAddress, client_id: str) -> _Connection:
                 elif event.opcode is Opcode.BINARY:
                     content = bytes(event.data)
                 elif event.opcode is Opcode.TEXT:
-                    with suppress(UnicodeDecodeError):  # recv() closes the connection
+                    try:
                         content = str(event.data, "utf-8")
+                    except UnicodeDecodeError:
+                        content = None  # recv() closes the connection
             if content is None or self.on_frame is None:
                 super().process_event(event)
             else:

@@ -65,7 +65,7 @@ def test_socket_pictures_beyond_limit_drops_oldest() -> None:
     states = [state]
     for number in range(4):
         sent = {"2": tuple(bytes([n]) * 100 for n in range(number + 1))}
-        states.append(type(state)(prompt_id="a", created_at=0, tracker=state.tracker, sent=sent))
+        states.append(type(state)(prompt_id="a", created_at=0, run=state.run, sent=sent))
         pictures.take(states[-2], states[-1], 0.0)
     files = [file for file, _ in states[-1].sent_since(state)]
     assert [pictures.get(file) is not None for file in files] == [False, False, True, True]
