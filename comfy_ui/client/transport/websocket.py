@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from websockets.exceptions import ConnectionClosed
     from websockets.protocol import Event
 
-    class _Connection(ClientConnection):
+    class _PushConnection(ClientConnection):
         on_frame: Callable[[str | bytes], None] | None
         """Called with each frame that arrives, instead of what :meth:`recv` returns."""
 
@@ -202,11 +202,11 @@ def _is_ping_timeout(error: ConnectionClosed) -> bool:
     return error.rcvd is None and error.sent is not None and error.sent.code == _PING_TIMEOUT
 
 
-async def _connect(server: ServerAddress, client_id: str) -> _Connection:
+async def _connect(server: ServerAddress, client_id: str) -> _PushConnection:
     from websockets.asyncio.client import ClientConnection, connect
     from websockets.frames import Frame, Opcode
 
-    class Connection(ClientConnection):
+    class PushConnection(ClientConnection):
         on_frame: Callable[[str | bytes], None] | None = None
 
         def data_received(self, data: bytes) -> None:
@@ -246,7 +246,7 @@ async def _connect(server: ServerAddress, client_id: str) -> _Connection:
         )
         connection = await Connect(
             server.ws_url(client_id),
-            create_connection=Connection,
+            create_connection=PushConnection,
             additional_headers={k: v for k, v in server.headers.items() if k not in named},
             user_agent_header=server.headers.get("user-agent"),
             proxy=server.options.proxy
@@ -261,7 +261,7 @@ async def _connect(server: ServerAddress, client_id: str) -> _Connection:
             ssl=server.tls,
             logger=_WithoutHeaders(logger, {}),
         )
-    return cast("_Connection", connection)
+    return cast("_PushConnection", connection)
 
 
 def _environment_proxy(host: str) -> str | Literal[True]:
