@@ -168,7 +168,8 @@ def used_pages(
 def used_page(used_pages: Callable[[], support.UsedPage]) -> Iterator[Any]:
     """A page like ``page`` that other tests of the file have used: see ``UsedPage``.
 
-    For tests that are about neither loading nor what browsers store. Their jobs have ended.
+    For tests that are about neither loading nor what browsers store. Those about jobs know their
+    own by its prompt, and wait for its end or stop it.
     """
     used = used_pages()
     yield used.page
@@ -187,14 +188,3 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture
 def downloads(tmp_path: Path) -> Path:
     return tmp_path / "downloads"
-
-
-@pytest.fixture
-def form_page(used_page: Any) -> Iterator[Any]:
-    """A page like ``used_page`` for tests that change its form, which is reset after them.
-
-    Also for tests of jobs: they know their own by its prompt, and wait for its end or stop it.
-    """
-    start = used_page.evaluate("window.comfy.current()")
-    yield used_page
-    support.reset_form(used_page, start)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import multiprocessing
 import os
 import runpy
@@ -40,18 +39,13 @@ SMALL_SIZE_JS = """() => {
     field.dispatchEvent(new Event("input", {bubbles: true}));
   }
 }"""
-# A box is pressed; what else differs is as if it had been typed.
-RESTORE_JS = """(values) => {
-  for (const field of document.querySelector("form.settings").elements) {
-    if (!(field.name in values)) continue;
-    const value = values[field.name];
-    if (field.type === "checkbox") {
-      if (field.checked !== value) field.click();
-    } else if (field.value !== String(value ?? "")) {
-      field.value = value ?? "";
-      field.dispatchEvent(new Event("input", {bubbles: true}));
-    }
-  }
+IS_RESET_JS = """(start) => {
+  const [now, then] = [window.comfy.current(), start].map((form) => JSON.parse(form));
+  return JSON.stringify([now.preset, now.values]) === JSON.stringify([then.preset, then.values]);
+}"""
+RESET_JS = """(start) => {
+  document.querySelector("form.settings").dataset.preset = JSON.parse(start).preset;
+  window.comfy.actions["reset-form"]();
 }"""
 EXPECTED = (
     # Gradio's client says this when a page is left while a stream is open.
@@ -282,14 +276,14 @@ class UsedPage:
         context.set_default_timeout(30_000)
         self.page = open_page(context, url)
         context.remove_listener("page", self._watch.over)
-        self._start = json.loads(self.page.evaluate("window.comfy.current()"))
+        self._start = self.page.evaluate("window.comfy.current()")
 
     def starts_again(self) -> bool:
         """Go to Create, close all that is open, and restore the form. False: that is not possible.
 
         Jobs and results, and what the browser stores, stay.
         """
-        page, preset = self.page, self._start["preset"]
+        page = self.page
         page.unroute_all()
         page.set_viewport_size(WIDE)
         while page.locator("dialog[open]").count():
@@ -298,18 +292,13 @@ class UsedPage:
         if page.locator("#draft .draft").count():
             page.click("#draft .act:is(:text('Stop'), :text('Discard'))")
             page.wait_for_selector("#draft .draft", state="detached")
+        reset_form(page, self._start)  # the form may be one without a prompt
         page.fill("#prompt textarea", "")
-        if page.get_attribute("form.settings", "data-preset") != preset:
-            choose(page, preset)
         if page.locator(".advanced[open]").count():
             page.fill(".advanced .filter", "")
             page.click(".advanced > summary")
-        page.evaluate(RESTORE_JS, self._start["values"])
         page.evaluate("document.activeElement.blur()")
-        return bool(self._now() == self._start)
-
-    def _now(self) -> Any:
-        return json.loads(self.page.evaluate("window.comfy.current()"))
+        return bool(page.evaluate("window.comfy.current()") == self._start)
 
     def reported(self) -> list[str]:
         """The foreign addresses that were asked, and the errors reported, since the last call."""
@@ -362,14 +351,4 @@ def reset_form(page: Any, start: str) -> None:
     """Show the form again that ``window.comfy.current()`` was ``start`` of: preset and values."""
     if not page.evaluate(IS_RESET_JS, start):
         page.evaluate(RESET_JS, start)
-        page.wait_for_function(IS_RESET_JS, arg=start, timeout=10_000)
-
-
-IS_RESET_JS = """(start) => {
-  const [now, then] = [window.comfy.current(), start].map((form) => JSON.parse(form));
-  return JSON.stringify([now.preset, now.values]) === JSON.stringify([then.preset, then.values]);
-}"""
-RESET_JS = """(start) => {
-  document.querySelector("form.settings").dataset.preset = JSON.parse(start).preset;
-  window.comfy.actions["reset-form"]();
-}"""
+        page.wait_for_function(IS_RESET_JS, arg=start)

@@ -104,8 +104,8 @@ def set_brush(page: Any, pixels: int) -> None:
         page.keyboard.press("[")
 
 
-def test_canvas_mask_is_kept_as_strokes_with_undo_and_changes_only_its_area(form_page: Any) -> None:
-    page = form_page
+def test_canvas_mask_is_kept_as_strokes_with_undo_and_changes_only_its_area(used_page: Any) -> None:
+    page = used_page
     support.choose(page, "sdxl_inpaint")
     open_canvas(page)
     set_brush(page, 6)
@@ -141,8 +141,8 @@ def test_canvas_mask_is_kept_as_strokes_with_undo_and_changes_only_its_area(form
     page.wait_for_selector("#stage img.final[alt='a wooden bench']")
 
 
-def test_canvas_edit_extends_a_large_result_without_lag(form_page: Any) -> None:
-    page = form_page
+def test_canvas_edit_extends_a_large_result_without_lag(used_page: Any) -> None:
+    page = used_page
     page.set_viewport_size(LARGE)
     support.choose(page, "sdxl")
     support.generate(page, "to extend", steps=2)

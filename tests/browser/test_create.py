@@ -70,9 +70,9 @@ def saved(painter: Any) -> dict[str, Path]:
 
 @pytest.mark.quick
 def test_generate_streams_previews_and_downloads_the_original(
-    form_page: Any, painter: Any, tmp_path: Path
+    used_page: Any, painter: Any, tmp_path: Path
 ) -> None:
-    page = form_page
+    page = used_page
     page.evaluate(WATCH_JS)
     page.evaluate(support.SMALL_SIZE_JS)
     set_field(page, "steps", 12)
@@ -102,8 +102,8 @@ def test_generate_streams_previews_and_downloads_the_original(
     assert "a quiet harbour at dawn" in json.dumps(graph)
 
 
-def test_stage_reload_during_run_shows_the_same_job(form_page: Any, painter: Any) -> None:
-    page = form_page
+def test_stage_reload_during_run_shows_the_same_job(used_page: Any, painter: Any) -> None:
+    page = used_page
     with slowly(painter, step_s=0.4):  # few previews, but time for a reload
         generate(page, "a long one", steps=20)
         page.wait_for_selector(".stage.running img.preview[src]")
@@ -116,8 +116,8 @@ def test_stage_reload_during_run_shows_the_same_job(form_page: Any, painter: Any
     assert page.get_attribute("#stage .stage", "data-job") == job
 
 
-def test_stop_cancels_the_running_job(form_page: Any) -> None:
-    page = form_page
+def test_stop_cancels_the_running_job(used_page: Any) -> None:
+    page = used_page
     generate(page, "a finished one", steps=2)
     page.wait_for_selector("#stage img.final[alt='a finished one']")
     generate(page, "a cancelled one", steps=100)
@@ -131,9 +131,9 @@ def test_stop_cancels_the_running_job(form_page: Any) -> None:
 
 
 def test_stop_keeps_the_preview_on_request_and_gives_the_last_result_back(
-    form_page: Any, painter: Any
+    used_page: Any, painter: Any
 ) -> None:
-    page = form_page
+    page = used_page
     generate(page, "a result before", steps=2)
     page.wait_for_selector("#stage img.final[alt='a result before']")
     with slowly(painter):
@@ -149,8 +149,8 @@ def test_stop_keeps_the_preview_on_request_and_gives_the_last_result_back(
     page.wait_for_selector("#results .thumb[title='a stopped one'] .badge")
 
 
-def test_estimate_is_under_the_button_after_the_first_run(form_page: Any) -> None:
-    page = form_page
+def test_estimate_is_under_the_button_after_the_first_run(used_page: Any) -> None:
+    page = used_page
     generate(page, "to learn from", steps=6)
     page.wait_for_selector("#stage img.final[alt='to learn from']")
     page.wait_for_selector("#estimate:has-text('About')")
@@ -177,8 +177,8 @@ def test_estimate_follows_the_queue_and_moves_nothing_below(used_page: Any) -> N
     assert page.evaluate(below) == before
 
 
-def test_shift_x_stops_unless_typing(form_page: Any) -> None:
-    page = form_page
+def test_shift_x_stops_unless_typing(used_page: Any) -> None:
+    page = used_page
     generate(page, "text", steps=100)
     page.wait_for_selector(".stage.running img.preview[src]")
     page.focus("#prompt textarea")
@@ -191,8 +191,8 @@ def test_shift_x_stops_unless_typing(form_page: Any) -> None:
     page.wait_for_selector(".stage.cancelled")
 
 
-def test_generate_second_job_waits_for_the_first(form_page: Any, painter: Any) -> None:
-    page = form_page
+def test_generate_second_job_waits_for_the_first(used_page: Any, painter: Any) -> None:
+    page = used_page
     with slowly(painter):
         generate(page, "the first", steps=12)
         page.wait_for_selector(".stage.running img.preview[src]")
@@ -206,8 +206,8 @@ def test_generate_second_job_waits_for_the_first(form_page: Any, painter: Any) -
     assert page.locator("#results .thumb").nth(1).get_attribute("title") == "the first"
 
 
-def test_generate_video_preset_result_plays(form_page: Any) -> None:
-    page = form_page
+def test_generate_video_preset_result_plays(used_page: Any) -> None:
+    page = used_page
     page.click(".picker > summary")
     page.click(".option[data-preset=wan21_t2v_1_3b]")
     page.wait_for_selector("form.settings[data-preset=wan21_t2v_1_3b]")
@@ -220,9 +220,9 @@ def test_generate_video_preset_result_plays(form_page: Any) -> None:
 
 
 def test_failed_job_shows_hint_and_folded_details_and_retries_once(
-    form_page: Any, painter: Any
+    used_page: Any, painter: Any
 ) -> None:
-    page = form_page
+    page = used_page
     painter.faults = Faults(oom_at="KSampler")
     try:
         generate(page, "too large for it", steps=4, seed=77)
@@ -250,8 +250,8 @@ def test_generate_empty_prompt_shows_a_notice(used_page: Any) -> None:
     page.wait_for_selector("#notice :text('Enter a prompt first')")
 
 
-def test_reuse_buttons_apply_seed_prompt_or_all(form_page: Any) -> None:
-    page = form_page
+def test_reuse_buttons_apply_seed_prompt_or_all(used_page: Any) -> None:
+    page = used_page
     generate(page, "a fern in ink", steps=5, seed=4242)
     page.wait_for_selector(".stage.succeeded :text('Seed 4242')")
     page.fill("#prompt textarea", "something else")
@@ -271,8 +271,8 @@ def test_reuse_buttons_apply_seed_prompt_or_all(form_page: Any) -> None:
     page.wait_for_function("document.querySelector('[name=steps]')?.value === '5'")
 
 
-def test_result_card_stars_compares_deletes_and_forwards(form_page: Any) -> None:
-    page = form_page
+def test_result_card_stars_compares_deletes_and_forwards(used_page: Any) -> None:
+    page = used_page
     for prompt in ("the rival", "the subject"):
         generate(page, prompt, steps=2, width=256, height=256)
         page.wait_for_selector(f"#stage img.final[alt='{prompt}']")
@@ -325,8 +325,8 @@ def test_enhance_draft_replaces_the_prompt_only_on_use(used_page: Any) -> None:
     assert page.input_value("#prompt textarea") == "a cat"
 
 
-def test_picker_change_keeps_prompt_seed_and_edited_values(form_page: Any) -> None:
-    page = form_page
+def test_picker_change_keeps_prompt_seed_and_edited_values(used_page: Any) -> None:
+    page = used_page
     page.fill("#prompt textarea", "keep me")
     set_field(page, "seed", 77)
     set_field(page, "steps", 13)
@@ -339,8 +339,8 @@ def test_picker_change_keeps_prompt_seed_and_edited_values(form_page: Any) -> No
     assert page.input_value("[name=cfg]") != "1"  # not edited: the new preset's default
 
 
-def test_size_shapes_are_chosen_by_name_and_swapped(form_page: Any) -> None:
-    page = form_page
+def test_size_shapes_are_chosen_by_name_and_swapped(used_page: Any) -> None:
+    page = used_page
     page.click(".shape:has-text('Landscape')")
     shown = page.inner_text(".size-now")
     wide, high = (int(n) for n in re.findall(r"\d+", shown))
@@ -359,16 +359,16 @@ def test_advanced_filter_shows_matching_fields_only(used_page: Any) -> None:
     assert "Scheduler" in shown.inner_text()
 
 
-def test_number_and_slider_stay_in_sync(form_page: Any) -> None:
-    page = form_page
+def test_number_and_slider_stay_in_sync(used_page: Any) -> None:
+    page = used_page
     set_field(page, "steps", 21)
     assert page.input_value("input[data-for=f-steps]") == "21"
     page.locator("input[data-for=f-steps]").fill("30")
     assert page.input_value("[name=steps]") == "30"
 
 
-def test_ctrl_shift_enter_runs_before_other_waiting_jobs(form_page: Any, painter: Any) -> None:
-    page = form_page
+def test_ctrl_shift_enter_runs_before_other_waiting_jobs(used_page: Any, painter: Any) -> None:
+    page = used_page
     with slowly(painter):
         generate(page, "long", steps=100)
         page.wait_for_selector(".stage.running img.preview[src]")
@@ -387,8 +387,8 @@ def test_ctrl_shift_enter_runs_before_other_waiting_jobs(form_page: Any, painter
     assert titles.index("waits") < titles.index("overtakes")  # newest first
 
 
-def test_upload_and_use_as_input_run_image_to_image(form_page: Any, tmp_path: Path) -> None:
-    page = form_page
+def test_upload_and_use_as_input_run_image_to_image(used_page: Any, tmp_path: Path) -> None:
+    page = used_page
     page.click(".picker > summary")
     page.fill(".options .filter", "image to image")
     page.click(".option[data-preset=sdxl_img2img]")
@@ -411,8 +411,8 @@ def test_upload_and_use_as_input_run_image_to_image(form_page: Any, tmp_path: Pa
     page.wait_for_selector("#results .thumb[title='from a result']")
 
 
-def test_upload_invalid_image_is_refused(form_page: Any, tmp_path: Path) -> None:
-    page = form_page
+def test_upload_invalid_image_is_refused(used_page: Any, tmp_path: Path) -> None:
+    page = used_page
     page.click(".picker > summary")
     page.click(".option[data-preset=sdxl_img2img]")
     page.wait_for_selector("form.settings[data-preset=sdxl_img2img]")
@@ -448,8 +448,8 @@ def test_upload_invalid_image_is_refused(form_page: Any, tmp_path: Path) -> None
     page.wait_for_selector(".upload.filled.many :text('3 files, a job for each')")
 
 
-def test_picker_keyboard_searches_walks_and_picks(form_page: Any) -> None:
-    page = form_page
+def test_picker_keyboard_searches_walks_and_picks(used_page: Any) -> None:
+    page = used_page
     chosen = page.get_attribute("form.settings", "data-preset")
     page.focus(".picker > summary")
     page.keyboard.press("Enter")
@@ -476,8 +476,8 @@ def test_picker_keyboard_searches_walks_and_picks(form_page: Any) -> None:
     assert not page.is_visible(".options")
 
 
-def test_picker_filters_and_puts_favorites_first(form_page: Any) -> None:
-    page = form_page
+def test_picker_filters_and_puts_favorites_first(used_page: Any) -> None:
+    page = used_page
     page.click(".picker > summary")
     page.hover(".choice[data-preset-id=sdxl]")
     page.click(".choice[data-preset-id=sdxl] .favorite")
@@ -507,8 +507,8 @@ def test_picker_filters_and_puts_favorites_first(form_page: Any) -> None:
     page.wait_for_selector(".choice[data-preset-id=sdxl] .favorite[aria-pressed=false]")
 
 
-def test_own_defaults_fill_the_form_until_they_are_forgotten(form_page: Any) -> None:
-    page = form_page
+def test_own_defaults_fill_the_form_until_they_are_forgotten(used_page: Any) -> None:
+    page = used_page
     choose(page, "sd15")
     preset_steps = page.input_value("[name=steps]")
     set_field(page, "steps", 33)
@@ -533,8 +533,8 @@ def test_own_defaults_fill_the_form_until_they_are_forgotten(form_page: Any) -> 
     page.wait_for_selector("[data-do=forget-defaults]", state="hidden")
 
 
-def test_picker_and_notice_wrap_long_words(form_page: Any) -> None:
-    page = form_page
+def test_picker_and_notice_wrap_long_words(used_page: Any) -> None:
+    page = used_page
     page.evaluate("""() => {
       const title = document.querySelector('.picker > summary strong');
       window.shownTitle = title.textContent;
@@ -567,8 +567,8 @@ def test_field_help_is_reached_by_keyboard(used_page: Any) -> None:
     assert text.is_hidden()
 
 
-def test_advanced_stays_open_after_reload_and_another_preset(form_page: Any) -> None:
-    page = form_page
+def test_advanced_stays_open_after_reload_and_another_preset(used_page: Any) -> None:
+    page = used_page
     page.click(".advanced summary")
     page.reload()
     page.wait_for_selector(".advanced[open] .filter")

@@ -16,9 +16,9 @@ TRIES = 3  # of a press without a response
 
 
 @pytest.fixture
-def busy(form_page: Any, painter: Any) -> Iterator[Any]:
+def busy(used_page: Any, painter: Any) -> Iterator[Any]:
     """A page whose next jobs wait behind a long one."""
-    page = form_page
+    page = used_page
     page.evaluate("() => { window.fetchAsIs = window.fetch; }")
     with slowly(painter):
         generate(page, "long", steps=100)

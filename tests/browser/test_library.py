@@ -36,10 +36,10 @@ def items(used_pages: Callable[[], support.UsedPage]) -> None:
 
 
 @pytest.fixture
-def library(items: None, form_page: Any) -> Iterator[Any]:
+def library(items: None, used_page: Any) -> Iterator[Any]:
     """A wide page that shows the Library: afterwards it has neither a search nor a selection."""
-    yield opened(form_page)
-    form_page.evaluate(
+    yield opened(used_page)
+    used_page.evaluate(
         "() => { window.comfy.actions.unpick(); window.comfy.library.setFields({}); }"
     )
 

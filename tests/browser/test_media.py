@@ -25,9 +25,9 @@ def make(page: Any, prompt: str, result: str, **values: object) -> None:
 
 
 def test_form_of_a_video_follows_its_first_image_and_shows_seconds(
-    form_page: Any, tmp_path: Path
+    used_page: Any, tmp_path: Path
 ) -> None:
-    page = form_page
+    page = used_page
     picture = tmp_path / "wide.png"
     Image.new("RGB", (320, 180), "teal").save(picture)
     choose(page, "wan22_flf_14b")
@@ -38,8 +38,8 @@ def test_form_of_a_video_follows_its_first_image_and_shows_seconds(
     page.wait_for_function("document.querySelector('.size-now').textContent === '832 × 480'")
 
 
-def test_video_extended_twice_plays_to_its_end(form_page: Any) -> None:
-    page = form_page
+def test_video_extended_twice_plays_to_its_end(used_page: Any) -> None:
+    page = used_page
     choose(page, "wan22_5b")
     make(page, "waves at a pier", "video.final", **SMALL, frames=5, fps=8)
     for seconds in (9 / 8, 13 / 8):
@@ -67,8 +67,8 @@ def test_video_extended_twice_plays_to_its_end(form_page: Any) -> None:
     page.wait_for_selector(".upload.filled[data-upload-kind=image] img")
 
 
-def test_video_is_moved_along_its_strip_and_trimmed(form_page: Any) -> None:
-    page = form_page
+def test_video_is_moved_along_its_strip_and_trimmed(used_page: Any) -> None:
+    page = used_page
     choose(page, "wan22_5b")
     make(page, "a river in autumn", "video.final", **SMALL, frames=17, fps=8)
     page.click("#stage .full-screen")
@@ -101,8 +101,8 @@ def test_video_is_moved_along_its_strip_and_trimmed(form_page: Any) -> None:
     page.wait_for_selector(f"#results .thumb >> nth=0 >> :scope:not([data-open='{before}'])")
 
 
-def test_sound_has_a_waveform_and_repeats(form_page: Any) -> None:
-    page = form_page
+def test_sound_has_a_waveform_and_repeats(used_page: Any) -> None:
+    page = used_page
     choose(page, "stable_audio_open")
     make(page, "calm piano", ".player .bars.played path", duration=3, steps=1)
     assert page.inner_text("#stage .sound-title") == "calm piano"
@@ -132,9 +132,9 @@ def test_sound_has_a_waveform_and_repeats(form_page: Any) -> None:
 
 
 def test_3d_model_turns_without_webgl_and_without_the_internet(
-    form_page: Any, tmp_path: Path
+    used_page: Any, tmp_path: Path
 ) -> None:
-    page = form_page
+    page = used_page
     page.evaluate(
         """() => {
           const context = HTMLCanvasElement.prototype.getContext;

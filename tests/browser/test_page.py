@@ -34,8 +34,8 @@ def test_page_as_sent_has_neither_our_scripts_nor_the_endpoints_of_programs(app:
     assert "/generate" not in page
 
 
-def test_form_reload_restores_the_draft_and_its_preset(form_page: Any) -> None:
-    page = form_page
+def test_form_reload_restores_the_draft_and_its_preset(used_page: Any) -> None:
+    page = used_page
     choose(page, "sd15")
     page.fill("#prompt textarea", "half a thought")
     set_field(page, "steps", 17)
@@ -66,8 +66,8 @@ def held_events(page: Any) -> Iterator[None]:
     page.unroute(pattern)
 
 
-def test_prompt_typed_before_the_form_loads_is_kept(form_page: Any) -> None:
-    page = form_page
+def test_prompt_typed_before_the_form_loads_is_kept(used_page: Any) -> None:
+    page = used_page
     page.fill("#prompt textarea", "an old draft")
     page.wait_for_timeout(400)
     with held_events(page):
@@ -80,8 +80,8 @@ def test_prompt_typed_before_the_form_loads_is_kept(form_page: Any) -> None:
     assert page.input_value("#prompt textarea") == "an old draft of a fox"
 
 
-def test_prompt_typed_before_the_form_loads_survives_leaving_the_page(form_page: Any) -> None:
-    page = form_page
+def test_prompt_typed_before_the_form_loads_survives_leaving_the_page(used_page: Any) -> None:
+    page = used_page
     with held_events(page):
         page.reload(wait_until="commit")
         page.fill("#prompt textarea", "typed at once")
@@ -90,8 +90,8 @@ def test_prompt_typed_before_the_form_loads_survives_leaving_the_page(form_page:
     assert page.input_value("#prompt textarea") == "typed at once"
 
 
-def test_generate_before_the_form_loads_runs_the_draft(form_page: Any) -> None:
-    page = form_page
+def test_generate_before_the_form_loads_runs_the_draft(used_page: Any) -> None:
+    page = used_page
     choose(page, "sd15")
     set_field(page, "steps", 3)
     page.wait_for_timeout(400)
@@ -260,8 +260,8 @@ def test_question_mark_shows_the_shortcuts_unless_typing(used_page: Any) -> None
     page.wait_for_selector("#keys", state="detached")
 
 
-def test_alt_arrows_restore_earlier_prompts(form_page: Any) -> None:
-    page = form_page
+def test_alt_arrows_restore_earlier_prompts(used_page: Any) -> None:
+    page = used_page
     for prompt in ("the first prompt", "the second prompt"):
         generate(page, prompt, steps=2)
         page.wait_for_selector(f"#results .thumb[title='{prompt}']")
@@ -351,8 +351,8 @@ def test_status_tab_shows_server_presets_and_extras(used_page: Any, painter: Any
     assert "The app listens on port" in copied
 
 
-def test_settings_are_changed_on_the_page_with_errors_at_the_field(form_page: Any) -> None:
-    page = form_page
+def test_settings_are_changed_on_the_page_with_errors_at_the_field(used_page: Any) -> None:
+    page = used_page
     page.get_by_role("tab", name="Status").click()
     page.click("[data-section=admin]")
     page.click("[data-part=settings-1] summary")

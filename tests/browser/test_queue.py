@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -17,9 +17,9 @@ NAMES_JS = "all => all.map((e) => e.textContent)"
 
 
 @pytest.fixture
-def full_queue(form_page: Any, painter: Any) -> Iterator[Any]:
+def full_queue(used_page: Any, painter: Any) -> Iterator[Any]:
     """A page on the Queue: one long job runs, four wait, the first of them ready at the server."""
-    page = form_page
+    page = used_page
     with support.slowly(painter):
         for prompt, steps in (("long", 100), *((name, 2) for name in "abcd")):
             generate(page, prompt, steps=steps)
@@ -132,9 +132,9 @@ def test_queue_pause_holds_waiting_jobs_until_resumed(full_queue: Any) -> None:
 
 
 def test_queue_group_is_one_row_that_unfolds_pauses_and_cancels(
-    form_page: Any, painter: Any
+    used_page: Any, painter: Any
 ) -> None:
-    page = form_page
+    page = used_page
     with support.slowly(painter):
         generate(page, "[[red, green, blue]] kites", steps=100)
         generate(page, "beside the group", steps=100)
@@ -162,8 +162,8 @@ def test_queue_group_is_one_row_that_unfolds_pauses_and_cancels(
         stop_all(page)
 
 
-def test_generate_menu_repeats_until_stopped(form_page: Any) -> None:
-    page = form_page
+def test_generate_menu_repeats_until_stopped(used_page: Any) -> None:
+    page = used_page
     page.fill("#prompt textarea", "again")
     page.evaluate(support.SMALL_SIZE_JS)
     support.set_field(page, "steps", 6)
@@ -180,8 +180,8 @@ def test_generate_menu_repeats_until_stopped(form_page: Any) -> None:
     page.click(".queue [data-do=resume-queue]")
 
 
-def test_queue_running_job_updates_until_its_end(form_page: Any, painter: Any) -> None:
-    page = form_page
+def test_queue_running_job_updates_until_its_end(used_page: Any, painter: Any) -> None:
+    page = used_page
     with support.slowly(painter):
         generate(page, "watched", steps=10)
         page.wait_for_selector(".stage.running img.preview[src]")
@@ -204,8 +204,8 @@ def test_queue_running_job_updates_until_its_end(form_page: Any, painter: Any) -
     page.wait_for_selector(".line-past .job.succeeded:has-text('too large to queue')")
 
 
-def test_queue_stream_is_silent_when_idle_and_closed_on_leave(form_page: Any) -> None:
-    page = form_page
+def test_queue_stream_is_silent_when_idle_and_closed_on_leave(used_page: Any) -> None:
+    page = used_page
     page.evaluate("""() => {
       window.messages = 0;
       const Stream = window.EventSource;
@@ -226,12 +226,13 @@ def test_queue_stream_is_silent_when_idle_and_closed_on_leave(form_page: Any) ->
     page.evaluate("() => { window.EventSource = Object.getPrototypeOf(window.EventSource); }")
 
 
-def test_queue_on_a_phone_does_not_scroll_sideways(form_page: Any, painter: Any) -> None:
-    page = form_page
-    page.set_viewport_size(support.PHONE)
+def test_queue_on_a_phone_does_not_scroll_sideways(
+    person: Callable[..., Any], painter: Any
+) -> None:
+    page = person(size=support.PHONE, has_touch=True)
     with support.slowly(painter):
         for prompt in ("long " * 30, "one", "two"):
-            page.click(".place-to[data-place=inputs]")
+            page.tap(".place-to[data-place=inputs]")
             generate(page, prompt, steps=100)
         page.wait_for_selector(".stage.running")
     page.get_by_role("tab", name="Queue").click()
@@ -242,8 +243,8 @@ def test_queue_on_a_phone_does_not_scroll_sideways(form_page: Any, painter: Any)
     stop_all(page)
 
 
-def test_generate_menu_runs_twice_with_the_seed_step(form_page: Any) -> None:
-    page = form_page
+def test_generate_menu_runs_twice_with_the_seed_step(used_page: Any) -> None:
+    page = used_page
     page.click(".menu > summary")
     page.click(".menu [data-times='2']")
     seed_step = page.input_value("#seed-step")
@@ -263,8 +264,8 @@ def test_generate_menu_runs_twice_with_the_seed_step(form_page: Any) -> None:
     page.click("h1")
 
 
-def test_generate_menu_runs_next_and_cancels_waiting_jobs(form_page: Any, painter: Any) -> None:
-    page = form_page
+def test_generate_menu_runs_next_and_cancels_waiting_jobs(used_page: Any, painter: Any) -> None:
+    page = used_page
     with support.slowly(painter):
         for prompt in ("long", "next", "a"):
             generate(page, prompt, steps=60)

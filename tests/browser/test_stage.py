@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -35,8 +36,8 @@ def fits(page: Any, *selectors: str) -> None:
             assert page.evaluate("document.documentElement.scrollWidth") <= size["width"], size
 
 
-def test_stage_shows_a_batch_as_grid_and_walks_through_it(form_page: Any) -> None:
-    page = form_page
+def test_stage_shows_a_batch_as_grid_and_walks_through_it(used_page: Any) -> None:
+    page = used_page
     generate(page, "before it", steps=1)
     page.wait_for_selector("#stage img.final[alt='before it']")
     generate(page, "several at once", steps=2, width=256, height=256, batch=3)
@@ -68,8 +69,8 @@ def test_stage_shows_a_batch_as_grid_and_walks_through_it(form_page: Any) -> Non
     page.wait_for_selector(f"#stage .cell[data-open='{first}']")
 
 
-def test_stage_opened_result_stays_while_a_job_runs(form_page: Any, painter: Any) -> None:
-    page = form_page
+def test_stage_opened_result_stays_while_a_job_runs(used_page: Any, painter: Any) -> None:
+    page = used_page
     generate(page, "to look at", steps=1)
     page.wait_for_selector("#stage img.final[alt='to look at']")
     with support.slowly(painter):
@@ -92,8 +93,8 @@ def test_stage_opened_result_stays_while_a_job_runs(form_page: Any, painter: Any
     assert page.locator("#opened-result .stage").count() == 0
 
 
-def test_layout_keeps_stage_and_generate_in_sight_at_each_width(form_page: Any) -> None:
-    page = form_page
+def test_layout_keeps_stage_and_generate_in_sight_at_each_width(person: Callable[..., Any]) -> None:
+    page = person(has_touch=True)
     generate(page, "a batch", steps=1, batch=2)
     page.wait_for_selector("#stage .cell")
     page.click(".advanced summary")  # the column of settings is longer than the window
@@ -117,7 +118,7 @@ def test_layout_keeps_stage_and_generate_in_sight_at_each_width(form_page: Any) 
     assert page.is_visible(".field.size")
     assert page.is_visible(".field.seed")
     assert not page.is_visible("#stage-area")
-    page.click(".place-to[data-place=results]")
+    page.tap(".place-to[data-place=results]")
     page.wait_for_selector("#stage .batch")
     assert not page.is_visible(".field.size")
     tops = page.eval_on_selector_all(
@@ -125,13 +126,13 @@ def test_layout_keeps_stage_and_generate_in_sight_at_each_width(form_page: Any) 
     )
     assert len({top for top, _ in tops}) == 1  # one row
     assert all(text for _, text in tops)  # with words
-    page.click("#stage .cell")
+    page.tap("#stage .cell")
     page.wait_for_selector("#stage .canvas[data-shown]")
     assert page.evaluate("document.documentElement.scrollWidth") <= support.PHONE["width"]
 
 
-def test_viewer_zooms_pans_walks_and_returns_to_the_stage(form_page: Any) -> None:
-    page = form_page
+def test_viewer_zooms_pans_walks_and_returns_to_the_stage(used_page: Any) -> None:
+    page = used_page
     generate(page, "to zoom", steps=1, batch=2)
     page.wait_for_selector("#results .thumb[title='to zoom'] >> nth=1")
     page.wait_for_selector("#stage .cell >> nth=1")
@@ -163,8 +164,8 @@ def test_viewer_zooms_pans_walks_and_returns_to_the_stage(form_page: Any) -> Non
     page.wait_for_selector(SHOWN.format(second))
 
 
-def test_compare_shows_what_differs_between_two_results(form_page: Any) -> None:
-    page = form_page
+def test_compare_shows_what_differs_between_two_results(used_page: Any) -> None:
+    page = used_page
     generate(page, "a red fox", steps=1, seed=7)
     page.wait_for_selector("#stage img.final[alt='a red fox']")
     generate(page, "a blue fox", steps=2, seed=7)
@@ -189,8 +190,8 @@ def test_compare_shows_what_differs_between_two_results(form_page: Any) -> None:
     fits(page, ".pair", "#compare .differences")
 
 
-def test_variation_and_upscale_take_one_press_and_know_their_parent(form_page: Any) -> None:
-    page = form_page
+def test_variation_and_upscale_take_one_press_and_know_their_parent(used_page: Any) -> None:
+    page = used_page
     support.choose(page, "sdxl")
     generate(page, "to vary", steps=2)
     page.wait_for_selector("#stage img.final[alt='to vary']")

@@ -143,8 +143,8 @@ def test_template_and_saved_workflow_open_forms_and_run(page: Any, sources: Path
     assert page.evaluate("document.querySelector('#stage audio').error") is None
 
 
-def test_picked_preset_is_in_sight_on_a_phone(form_page: Any) -> None:
-    page = form_page
+def test_picked_preset_is_in_sight_on_a_phone(used_page: Any) -> None:
+    page = used_page
     page.set_viewport_size(PHONE)
     to_workflows(page)
     page.click("summary:has-text('Shipped presets')")
@@ -192,8 +192,8 @@ def test_workflow_list_failed_templates_show_a_retry_button(page: Any, sources: 
     assert not page.is_visible(".source:has-text('My sound')")
 
 
-def test_mesh_preset_offers_a_glb_download(form_page: Any, tmp_path: Path) -> None:
-    page = form_page
+def test_mesh_preset_offers_a_glb_download(used_page: Any, tmp_path: Path) -> None:
+    page = used_page
     page.goto(f"{page.url.split('?')[0]}?preset=hunyuan3d_v2")
     page.wait_for_selector("form.settings[data-preset=hunyuan3d_v2]")
     picture = {"name": "a.png", "mimeType": "image/png", "buffer": picture_bytes("PNG", side=96)}
@@ -209,8 +209,8 @@ def test_mesh_preset_offers_a_glb_download(form_page: Any, tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("kind", ["png", "mp4"])
-def test_dropped_file_apply_all_opens_a_form_and_runs(form_page: Any, kind: str) -> None:
-    page = form_page
+def test_dropped_file_apply_all_opens_a_form_and_runs(used_page: Any, kind: str) -> None:
+    page = used_page
     fields = {"prompt": json.dumps(GRAPH)}
     if kind == "png":
         content, mime = media.png(fields), "image/png"
@@ -257,8 +257,8 @@ def test_open_form_keeps_the_users_prompt_and_offers_the_workflows_own(page: Any
     assert "fox" in page.input_value("#prompt textarea")
 
 
-def test_app_mode_file_shows_selected_inputs_and_runs(form_page: Any) -> None:
-    page = form_page
+def test_app_mode_file_shows_selected_inputs_and_runs(used_page: Any) -> None:
+    page = used_page
     to_workflows(page)
     open_file(page, APP_MODE, "Plain colour.json")
     page.wait_for_selector("#opened h2:has-text('Plain colour')")
@@ -274,8 +274,8 @@ def test_app_mode_file_shows_selected_inputs_and_runs(form_page: Any) -> None:
     page.wait_for_selector("form.settings[data-preset^=plain_colour]")
 
 
-def test_dropped_a1111_settings_fill_the_current_preset(form_page: Any) -> None:
-    page = form_page
+def test_dropped_a1111_settings_fill_the_current_preset(used_page: Any) -> None:
+    page = used_page
     page.click(".picker > summary")
     page.click(".option[data-preset=sd15]")
     page.wait_for_selector("form.settings[data-preset=sd15]")
@@ -297,8 +297,8 @@ def test_dropped_a1111_settings_fill_the_current_preset(form_page: Any) -> None:
     assert page.input_value("[name=negative]") == "blurry, bad"
 
 
-def test_unusable_files_show_an_error_message(form_page: Any) -> None:
-    page = form_page
+def test_unusable_files_show_an_error_message(used_page: Any) -> None:
+    page = used_page
     drop(page, b"\0\xffnothing at all", "noise.png", "image/png")
     page.wait_for_selector("#dropped .trouble:has-text('This file cannot be read')")
     page.keyboard.press("Escape")
@@ -320,8 +320,8 @@ def test_unusable_files_show_an_error_message(form_page: Any) -> None:
     assert page.locator("#opened button:has-text('Open form')").count() == 0
 
 
-def test_workflow_report_lists_missing_models_with_folder(form_page: Any) -> None:
-    page = form_page
+def test_workflow_report_lists_missing_models_with_folder(used_page: Any) -> None:
+    page = used_page
     to_workflows(page)
     loader = {"class_type": "CheckpointLoaderSimple", "inputs": {"ckpt_name": "a/none.safetensors"}}
     decode = {"class_type": "VAEDecode", "inputs": {"samples": ["4", 0], "vae": ["5", 2]}}
@@ -367,9 +367,9 @@ def test_model_download_resumes_and_makes_the_workflow_ready(
 
 
 def test_save_as_preset_is_available_in_other_browsers(
-    form_page: Any, person: Callable[..., Any], app: str
+    used_page: Any, person: Callable[..., Any], app: str
 ) -> None:
-    page = form_page
+    page = used_page
     to_workflows(page)
     page.click("summary:has-text('Paste JSON instead')")
     page.fill("#workflow-text", json.dumps(GRAPH))
@@ -389,8 +389,8 @@ def test_save_as_preset_is_available_in_other_browsers(
     other.wait_for_selector("#notice:has-text(\"There is no preset 'gone' here\")")
 
 
-def test_form_editor_changes_a_preset_and_its_versions(form_page: Any) -> None:
-    page = form_page
+def test_form_editor_changes_a_preset_and_its_versions(used_page: Any) -> None:
+    page = used_page
     to_workflows(page)
     open_file(page, GRAPH, "Edited.json")
     page.wait_for_selector("#opened h2:has-text('Edited')")
@@ -436,8 +436,8 @@ def test_form_editor_changes_a_preset_and_its_versions(form_page: Any) -> None:
     assert page.locator("form.settings .field.size").count() == 0
 
 
-def test_tools_of_a_result_run_at_once_or_open_their_form(form_page: Any) -> None:
-    page = form_page
+def test_tools_of_a_result_run_at_once_or_open_their_form(used_page: Any) -> None:
+    page = used_page
     page.fill("#prompt textarea", "a red boat")
     page.evaluate(SMALL_SIZE_JS)
     run(page, "img.final")
@@ -451,8 +451,8 @@ def test_tools_of_a_result_run_at_once_or_open_their_form(form_page: Any) -> Non
     run(page, "img.final")
 
 
-def test_form_with_100_fields_opens_quickly(form_page: Any) -> None:
-    page = form_page
+def test_form_with_100_fields_opens_quickly(used_page: Any) -> None:
+    page = used_page
     graph = {"0": {**GRAPH["1"]}}
     for number in range(1, 34):
         graph[str(number)] = {
