@@ -52,7 +52,8 @@ class NodeDurations:
 
     def __init__(self) -> None:
         self._known: OrderedDict[ShapeKey, deque[Measurement]] = OrderedDict()
-        self._by_class: dict[str, dict[ShapeKey, Measurement]] = {}  # medians
+        # Their medians; None until they are needed.
+        self._by_class: dict[str, dict[ShapeKey, Measurement | None]] = {}
         self._unsaved: dict[ShapeKey, None] = {}
         self._runs: deque[Callable[[], Mapping[ShapeKey, Measurement]]] = deque()
 
@@ -88,12 +89,9 @@ class NodeDurations:
 
     def restore(self, key: ShapeKey, measurements: Iterable[Measurement]) -> None:
         """Set the measurements of a shape, oldest first, as :meth:`measurements` returned them."""
-        known = self._known[key] = deque(measurements, maxlen=KEPT_MEASUREMENTS)
+        self._known[key] = deque(measurements, maxlen=KEPT_MEASUREMENTS)
         self._known.move_to_end(key)
-        self._by_class.setdefault(key.shape.class_type, {})[key] = Measurement(
-            median(measured.start_s for measured in known),
-            median(measured.step_s for measured in known),
-        )
+        self._by_class.setdefault(key.shape.class_type, {})[key] = None
         while len(self._known) > MAX_SHAPES:
             oldest, _ = self._known.popitem(last=False)
             del self._by_class[oldest.shape.class_type][oldest]
@@ -110,11 +108,10 @@ class NodeDurations:
         known = self._by_class.get(shape.class_type)
         if not known:
             return None
-        exact = known.get(ShapeKey(shape, cold))
-        if exact is not None:
-            return exact
+        if (exact := ShapeKey(shape, cold)) in known:
+            return self._median(exact)
         nearest = min(known, key=lambda key: _distance(key, shape, cold))
-        measured = known[nearest]
+        measured = self._median(nearest)
         scale = 1.0
         if shape.megapixels > 0 and nearest.shape.megapixels > 0:
             scale = shape.megapixels / nearest.shape.megapixels
@@ -124,6 +121,16 @@ class NodeDurations:
         if measured.step_s > 0:
             return Measurement(start_s, measured.step_s * scale)
         return Measurement(start_s * scale)
+
+    def _median(self, key: ShapeKey) -> Measurement:
+        medians = self._by_class[key.shape.class_type]
+        known = medians[key]
+        if known is None:
+            measured = self._known[key]
+            known = medians[key] = Measurement(
+                median(one.start_s for one in measured), median(one.step_s for one in measured)
+            )
+        return known
 
     def seconds(self, plan: GraphCost, *, loaded: bool = False) -> float | None:
         """Return the expected duration of a whole run; None if too little of it is known.

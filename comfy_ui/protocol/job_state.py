@@ -99,13 +99,11 @@ class Run(NamedTuple):
 
     def read(self, *, success: bool = False) -> Tracker:
         """Measure the messages. ``success``: how the run ended, if it did."""
-        tracker = self.measured
         messages = [(message, now) for message, now in self.unread if message is not None]
-        if messages:
-            tracker = tracker.hear_all(messages)
         if self.unread and self.unread[-1][0] is None:
-            tracker = tracker.end(self.unread[-1][1], success=success)
-        return tracker
+            ended_at = self.unread[-1][1]
+            return self.measured.end(ended_at, success=success, messages=messages)
+        return self.measured.hear_all(messages) if messages else self.measured
 
     def later(self, message: Message | None, now: float) -> Run:
         """The run after a message, or its end."""

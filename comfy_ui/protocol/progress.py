@@ -135,6 +135,20 @@ class _Loop(NamedTuple):
         return min(self.iteration + self.counts_done, self.iterations)
 
 
+class Outlook(NamedTuple):
+    """What is expected of the nodes that do not run yet.
+
+    ``seconds`` are those of the nodes whose duration is known, ``units`` the weights of the others.
+    ``durations`` are those of all nodes, None if its class never ran here; ``size_factor`` is how
+    much longer than an image of one megapixel a step may take.
+    """
+
+    seconds: float = 0.0
+    units: float = 0.0
+    durations: Mapping[str, Measurement | None] = {}
+    size_factor: float = 1.0
+
+
 @dataclass(frozen=True, slots=True)
 class Preview:
     """A preview image of a running job, encoded as ``media_type`` says.
@@ -155,7 +169,8 @@ class Tracker:
 
     ``fractions`` has the nodes that were started: 1.0 is done. ``value`` is 0-1, as of the last
     message; :meth:`value_at` follows the time. ``spent`` has the seconds of the nodes that were
-    left, and ``durations`` what earlier runs of the server took.
+    left, and ``durations`` what earlier runs of the server took. What is ``known_`` was
+    computed when it was needed, and holds until a message changes it.
     """
 
     plan: GraphCost | None = None
@@ -163,10 +178,8 @@ class Tracker:
     started_at: float | None = None
     fractions: Mapping[str, float] = field(default_factory=dict)
     cached: frozenset[str] = frozenset()
-    expected: Mapping[str, Measurement | None] = field(default_factory=dict)
-    size_factor: float = 1.0  # how much longer than an image of one megapixel a step may take
-    ahead_s: float = 0.0  # of nodes that do not run yet and whose duration is known
-    ahead_units: float = 0.0  # of the others
+    known_durations: Mapping[str, Measurement | None] | None = field(default=None, compare=False)
+    known_outlook: Outlook | None = field(default=None, compare=False)
     value: float = 0.0
     node: str | None = None
     entered_at: float = 0.0
@@ -185,11 +198,18 @@ class Tracker:
 
     def with_plan(self, plan: GraphCost) -> Tracker:
         """The same run, measured by another graph cost."""
-        return _recount(fast_replace(self, plan=plan, expected={}))
+        return fast_replace(self, plan=plan, known_durations=None, known_outlook=None)
+
+    @property
+    def outlook(self) -> Outlook:
+        """What is expected of the nodes that do not run yet."""
+        if self.known_outlook is None:
+            object.__setattr__(self, "known_outlook", _outlook(self))
+        return self.known_outlook or Outlook()
 
     def start(self, now: float) -> Tracker:
         """The state after the first sign that the job runs."""
-        return _recount(fast_replace(self, started_at=now, entered_at=now))
+        return fast_replace(self, started_at=now, entered_at=now, known_outlook=None)
 
     def hear(self, message: Message, now: float) -> Tracker:
         """The state after a message of this job."""
@@ -198,21 +218,39 @@ class Tracker:
         return self.hear_all([(message, now)])
 
     def hear_all(self, messages: Sequence[tuple[Message, float]]) -> Tracker:
-        """The state after messages other than previews, each with its time, without the values
-        between them."""
+        """The state after messages other than previews, each with its time.
+
+        Its value is computed once, after the last one.
+        """
         first_at, last_at = messages[0][1], messages[-1][1]
-        before = tracker = self if self.started_at is not None else self.start(first_at)
-        for message, now in messages:
-            tracker = _take(tracker, message, now)
+        before, tracker = self._after(messages)
         if tracker is before:
             return before  # its value does not fall with time
         value = max(before.value_at(first_at), tracker.value_at(last_at))
         return fast_replace(tracker, value=value) if value > tracker.value else tracker
 
-    def end(self, now: float, *, success: bool) -> Tracker:
-        """The state after the end of the run; only a success makes it 100 %."""
-        value = 1.0 if success else self.value_at(now)
-        return fast_replace(_leave(self, now), value=value)
+    def end(
+        self, now: float, *, success: bool, messages: Sequence[tuple[Message, float]] = ()
+    ) -> Tracker:
+        """The state after the last messages and the end of the run.
+
+        Only a success makes it 100 %.
+        """
+        if success:
+            _, tracker = self._after(messages)
+            return fast_replace(_leave(tracker, now), value=1.0)
+        tracker = self.hear_all(messages) if messages else self
+        return fast_replace(_leave(tracker, now), value=tracker.value_at(now))
+
+    def _after(self, messages: Sequence[tuple[Message, float]]) -> tuple[Tracker, Tracker]:
+        """The states before and after messages, still with the value before them."""
+        before = self
+        if messages and self.started_at is None:
+            before = self.start(messages[0][1])
+        tracker = before
+        for message, now in messages:
+            tracker = _take(tracker, message, now)
+        return before, tracker
 
     @property
     def phase(self) -> Phase:
@@ -306,7 +344,7 @@ class Tracker:
         return (
             not steps_known
             and not any(stepped.measured for stepped in self.stepped.values())
-            and self.ahead_units * self._unit_s() > self.ahead_s
+            and self.outlook.units * self._unit_s() > self.outlook.seconds
         )
 
     def _weight_share(self, now: float) -> float:
@@ -325,19 +363,20 @@ class Tracker:
             waited_s = max(0.0, now - self.entered_at)
             part = waited_s / (waited_s + self._running_s(now)[0]) if waited_s else 0.0
             done += running * min(part, 1.0 / plan.shapes[node].steps)  # no step has ended yet
-        whole = ended + running + self.ahead_units
+        whole = ended + running + self.outlook.units
         return done / whole if whole else 0.0
 
     def _remaining_s(self, now: float) -> tuple[float, float]:
         """Seconds to the end, and the part of them that is guessed from weights."""
-        ahead_s = self.ahead_units * self._unit_s()
+        known_s, guessed_s = self.outlook.seconds, self.outlook.units * self._unit_s()
+        whole_s = known_s + guessed_s
         if self.node is None:  # polling alone says only that the job runs
-            whole_s, waited_s = self.ahead_s + ahead_s, now - (self.started_at or 0.0)
-            if ahead_s > self.ahead_s:
+            waited_s = now - (self.started_at or 0.0)
+            if guessed_s > known_s:
                 return whole_s, whole_s
-            return max(whole_s - waited_s, _OVERDUE * whole_s), ahead_s
-        running_s, guessed_s = self._running_s(now)
-        return running_s + self.ahead_s + ahead_s, guessed_s + ahead_s
+            return max(whole_s - waited_s, _OVERDUE * whole_s), guessed_s
+        running_s, running_guess_s = self._running_s(now)
+        return running_s + whole_s, running_guess_s + guessed_s
 
     def _running_s(self, now: float) -> tuple[float, float]:
         plan, node = self.plan, self.node
@@ -347,7 +386,7 @@ class Tracker:
             return 0.0, 0.0
         passes = _passes_of(self, node)
         done = int(self.fractions.get(node, 0.0) * passes + 1e-6)
-        known = self.expected.get(node)
+        known = self.outlook.durations.get(node)
         if known is None:
             expected_s = plan.weights[node] * self._unit_s()
         else:
@@ -410,7 +449,7 @@ class Tracker:
                 if not is_loader(class_type) and "Encode" not in class_type:
                     seconds += spent_s
                     units += self.plan.weights.get(node, 0.0)
-        guess_s = UNIT_S * self.size_factor
+        guess_s = UNIT_S * self.outlook.size_factor
         return (_GUESS_UNITS * guess_s + credit * seconds) / (_GUESS_UNITS + credit * units)
 
 
@@ -427,7 +466,7 @@ def _take(tracker: Tracker, message: Message, now: float) -> Tracker:
             return _raise(tracker, {node: 1.0})
         case ExecutionCached(nodes=nodes) if not tracker.cached.issuperset(nodes):
             cached = tracker.cached.union(nodes)
-            return _recount(fast_replace(tracker, cached=cached, expected={}))
+            return fast_replace(tracker, cached=cached, known_durations=None, known_outlook=None)
         case ProgressText():
             return _read_text(tracker, message)
     return tracker
@@ -482,8 +521,8 @@ def _enter(tracker: Tracker, node: str, now: float) -> Tracker:
     # Only for servers without progress_state: a node that waits for a lazy input is also left, but
     # not done.
     if previous is None or tracker.has_snapshots:
-        return _recount(tracker)
-    return _recount(_raise(tracker, {previous: 1.0}))
+        return _changed(tracker)
+    return _changed(_raise(tracker, {previous: 1.0}))
 
 
 def _count(tracker: Tracker, message: NodeProgress, now: float) -> Tracker:
@@ -559,6 +598,11 @@ def _step(tracker: Tracker, value: float, maximum: float, now: float) -> Tracker
     return fast_replace(tracker, step=int(value), steps=int(maximum), steps_heard=heard, pace=pace)
 
 
+def _changed(tracker: Tracker) -> Tracker:
+    """The state, whose outlook has changed."""
+    return tracker if tracker.known_outlook is None else fast_replace(tracker, known_outlook=None)
+
+
 def _read_text(tracker: Tracker, message: ProgressText) -> Tracker:
     node = _node_of_copy(tracker, message.node)
     match = _ITERATION.fullmatch(message.text)
@@ -575,7 +619,7 @@ def _read_text(tracker: Tracker, message: ProgressText) -> Tracker:
         inside = (start for start in loops if node in around.get(start, ()))
         loops |= {start: loops[start]._replace(iteration=0) for start in [*inside]}
     innermost = tracker.loop if node in around.get(tracker.loop or "", ()) else node
-    return _recount(fast_replace(tracker, loops=loops, loop=innermost))
+    return _changed(fast_replace(tracker, loops=loops, loop=innermost))
 
 
 def _node_of_copy(tracker: Tracker, node: str) -> str:
@@ -594,36 +638,36 @@ def _raise(tracker: Tracker, fractions: Mapping[str, float]) -> Tracker:
     if not raised:
         return tracker
     tracker = fast_replace(tracker, fractions={**old, **raised})
-    return _recount(tracker) if 1.0 in raised.values() else tracker
+    return _changed(tracker) if 1.0 in raised.values() else tracker
 
 
-def _recount(tracker: Tracker) -> Tracker:
+def _outlook(tracker: Tracker) -> Outlook:
     """Add up the nodes that will run after the current one: those that unfinished outputs need.
 
     Unused branches of a lazy switch drop out here: once the switch is done, nothing needs them.
     """
     plan = tracker.plan
-    if plan is None:
-        return tracker
-    if not tracker.expected:
-        tracker = fast_replace(
-            tracker, expected=_expect(tracker, plan), size_factor=size_factor(plan)
-        )
+    if plan is None or tracker.started_at is None:
+        return Outlook()
+    durations = tracker.known_durations
+    if durations is None:
+        durations = _expected(tracker, plan)
+        object.__setattr__(tracker, "known_durations", durations)
     finished = {node for node, fraction in tracker.fractions.items() if fraction == 1.0}
     runs = ancestors(plan.outputs, plan.sources, done=finished | tracker.cached)
     runs.discard(tracker.node or "")
     ahead_s = units = 0.0
     for node in runs:
         remaining = _passes_of(tracker, node) * (1.0 - tracker.fractions.get(node, 0.0))
-        known = tracker.expected.get(node)
+        known = durations.get(node)
         if known is None:
             units += plan.weights[node] * remaining
         else:
             ahead_s += known.total_s(plan.shapes[node].steps) * remaining
-    return fast_replace(tracker, ahead_s=ahead_s, ahead_units=units)
+    return Outlook(ahead_s, units, durations, size_factor(plan))
 
 
-def _expect(tracker: Tracker, plan: GraphCost) -> dict[str, Measurement | None]:
+def _expected(tracker: Tracker, plan: GraphCost) -> dict[str, Measurement | None]:
     durations = tracker.durations
     if durations is None:
         return dict.fromkeys(plan.shapes)

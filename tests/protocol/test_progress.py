@@ -55,21 +55,21 @@ def test_tracker_without_durations_counts_weights_of_later_nodes() -> None:
             }
         ),
     )
-    assert start.ahead_units == pytest.approx(27.2)
-    assert sampling.ahead_units == pytest.approx(3 + 1)
+    assert start.outlook.units == pytest.approx(27.2)
+    assert sampling.outlook.units == pytest.approx(3 + 1)
 
 
 def test_tracker_cached_nodes_are_not_ahead() -> None:
     states = track(*support.run_frames(cached=("4", "5", "6", "7")))
     assert states[0].value == 0
-    assert states[1].ahead_units == pytest.approx(8 + 3 + 1)
+    assert states[1].outlook.units == pytest.approx(8 + 3 + 1)
 
 
 def test_tracker_ancestors_of_cached_nodes_only_are_not_ahead() -> None:
     states = track(
         message_of("execution_start"), message_of("execution_cached", nodes=["3", "unneeded"])
     )
-    assert states[-1].ahead_units == pytest.approx(9 + 3 + 1), "the loader feeds the decoder"
+    assert states[-1].outlook.units == pytest.approx(9 + 3 + 1), "the loader feeds the decoder"
 
 
 def test_tracker_value_is_time_while_steps_are_even() -> None:
@@ -127,8 +127,8 @@ def test_tracker_unselected_branch_of_lazy_switch_is_excluded() -> None:
         snapshot({"5": ("finished", 1, 1), "1": ("finished", 10, 10), "3": ("finished", 1, 1)}),
         graph=graph,
     )
-    assert states[0].ahead_units == pytest.approx(20 + 20 + 0.2 + 0.2 + 1)
-    assert states[2].ahead_units == pytest.approx(1)
+    assert states[0].outlook.units == pytest.approx(20 + 20 + 0.2 + 0.2 + 1)
+    assert states[2].outlook.units == pytest.approx(1)
 
 
 def test_tracker_switch_waiting_for_lazy_input_is_not_done() -> None:
@@ -145,7 +145,7 @@ def test_tracker_switch_waiting_for_lazy_input_is_not_done() -> None:
         message_of("executing", node="1"),
         graph=graph,
     )
-    assert states[-1].ahead_units == pytest.approx(0.2 + 1)
+    assert states[-1].outlook.units == pytest.approx(0.2 + 1)
 
 
 def test_tracker_value_does_not_fall_when_sampler_restarts() -> None:
@@ -213,7 +213,7 @@ def test_tracker_with_plan_counts_nodes_that_ended_before() -> None:
         -1
     ]
     tracker = tracker.with_plan(GraphCost(support.GRAPH))
-    assert tracker.ahead_units == pytest.approx(27.2 - 9)
+    assert tracker.outlook.units == pytest.approx(27.2 - 9)
 
 
 def test_tracker_steps_are_those_of_current_node() -> None:

@@ -279,10 +279,7 @@ class DirectResponse:
 
     def __init__(self, response: aiohttp.ClientResponse) -> None:
         self.status_code = response.status
-        self.headers = {
-            name.decode("latin-1").lower(): value.decode("latin-1")
-            for name, value in response.raw_headers
-        }
+        self.headers: Mapping[str, str] = response.headers  # names in any case
         self.content = b""
         self._response = response
         self._body = _Body(response)

@@ -48,7 +48,7 @@ class FilePart:
 
 @dataclass(frozen=True, slots=True)
 class ApiResponse:
-    """The answer. Header names are in lower case."""
+    """The answer. Headers are found by their names in lower case."""
 
     status: int
     headers: Mapping[str, str]
