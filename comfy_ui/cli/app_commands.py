@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import gc
 import signal
 import sys
 import threading
@@ -25,11 +26,16 @@ def app(_: argparse.Namespace, settings: Settings) -> int:
         from .engine_command import set_up
 
         set_up(settings)
-    from ..web import launch
-    from ..web.process_memory import keep_little
+    # Modules and the page make half a million objects that stay: nothing to collect among them.
+    gc.disable()
+    try:
+        from ..web import launch
+        from ..web.process_memory import keep_little
 
-    keep_little()
-    launch(settings)
+        keep_little()
+        launch(settings)  # enables it when all is served
+    finally:
+        gc.enable()
     return 0
 
 
