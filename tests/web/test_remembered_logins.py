@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import httpx
@@ -96,6 +97,39 @@ def test_login_with_one_of_several_apps_gives_the_browser_no_cookie_of_this_app_
     assert f";{rest}".startswith(f"{age}; Path=/; HttpOnly")
     assert logins.name(token) == "ann"
     assert logins.stays(token) == bool(age)
+
+
+async def test_page_waits_for_a_login_that_another_app_has_just_stored(
+    accounts: Accounts, tmp_path: Path
+) -> None:
+    stored, other = tmp_path / "stored", tmp_path / "late"
+    token = RememberedLogins(accounts, SharedDocuments(stored)).remember("ann") or ""
+    logins = RememberedLogins(accounts, SharedDocuments(other))
+    waiting = asyncio.create_task(logins.arrives(token))
+    await asyncio.sleep(0)
+    assert logins.name(token) is None
+    other.mkdir(exist_ok=True)
+    (stored / "remembered_logins.json").rename(other / "remembered_logins.json")
+    await waiting
+    assert logins.name(token) == "ann"
+
+
+async def test_page_waits_once_for_a_login_that_is_unknown(
+    accounts: Accounts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pauses = []
+
+    async def pause(seconds: float) -> None:
+        pauses.append(seconds)
+
+    monkeypatch.setattr(asyncio, "sleep", pause)
+    logins = RememberedLogins(accounts, SharedDocuments(tmp_path))
+    await logins.arrives("unknown")
+    assert 1.0 < sum(pauses) < 2.0
+    pauses.clear()
+    await logins.arrives("unknown")
+    await RememberedLogins(accounts, FileDocuments(tmp_path)).arrives("unknown")
+    assert pauses == []
 
 
 def test_login_that_several_apps_cannot_store_is_no_success(

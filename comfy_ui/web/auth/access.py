@@ -568,6 +568,9 @@ class IdentityMiddleware:
     async def __call__(self, scope: MutableMapping[str, Any], receive: Any, send: Any) -> None:
         if scope["type"] == "lifespan":
             scope["app"].tokens = LoginSessions(self._access.accounts)
+        remembered = self._access.remembered
+        if remembered is not None and scope["type"] == "http" and _is_page(scope):
+            await remembered.arrives(_cookies(scope).get(LOGIN_COOKIE, ""))
         new_cookies = self._new_cookies(scope) if scope["type"] == "http" else None
         if new_cookies is None:
             await self._app(scope, receive, send)
@@ -575,7 +578,7 @@ class IdentityMiddleware:
 
         # Gradio's session is known to this app only. Where several share the logins, the browser
         # gets the cookie of a remembered login alone, so that logging out ends it everywhere.
-        shared = self._access.remembered is not None and self._access.remembered.of_all_apps
+        shared = remembered is not None and remembered.of_all_apps
 
         def drops(header: tuple[bytes, bytes]) -> bool:
             return shared and header[0] == b"set-cookie" and header[1].startswith(_GRADIO_COOKIE)
