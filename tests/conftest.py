@@ -68,26 +68,23 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark browser tests as slow, but for one that shows the app works.
 
     Files with slow tests come first: a worker gets whole files, and none should begin a long one
-    when the others have ended.
+    when the others have ended. Benchmarks do not begin while everything is still compiled.
     """
     for item in items:
         if item.get_closest_marker("browser") and not item.get_closest_marker("quick"):
             item.add_marker(pytest.mark.slow)
     slow = {item.path for item in items if item.get_closest_marker("slow")}
-    items.sort(key=lambda item: item.path not in slow)
+    items.sort(key=lambda item: (item.path not in slow, "benchmarks" in item.path.parts))
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """More workers than cores for the whole suite, whose tests wait a third of the time.
+    """More workers than cores for the whole suite, whose tests wait for more than half of the time.
 
-    The quick ones wait for half of it, as few need a browser. Parts run in this process, and live
-    tests share one server.
+    Parts run in this process, and live tests share one server.
     """
     if not _is_whole_suite(config) or "not live" not in config.option.markexpr:
         return 0
-    cores = os.cpu_count() or 1
-    is_quick = config.option.markexpr == QUICK and os.environ.get("CI") != "true"
-    return min(2 * cores if is_quick else cores + 1, MAX_WORKERS)
+    return min(2 * (os.cpu_count() or 1) + 1, MAX_WORKERS)
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -154,12 +151,20 @@ def postgres() -> Iterator[Any]:
 
 @pytest.fixture(autouse=True, scope="session")
 def _one_tls_context() -> Iterator[None]:
-    """Read the certificates once: httpx takes 28 ms of CPU for those of each client."""
+    """Read the certificates once: httpx takes 28 ms of CPU for those of each client.
+
+    Not those of a test with an authority of its own.
+    """
     from httpx._transports import default
 
-    create = cache(default.create_ssl_context)
+    create = default.create_ssl_context
+    shared = cache(create)
+
+    def create_or_share(*args: Any, **options: Any) -> Any:
+        return (create if "SSL_CERT_FILE" in os.environ else shared)(*args, **options)
+
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(default, "create_ssl_context", create)
+        patch.setattr(default, "create_ssl_context", create_or_share)
         yield
 
 
