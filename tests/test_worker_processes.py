@@ -122,6 +122,7 @@ async def test_run_call_beyond_its_memory_raises(workers: WorkerProcesses) -> No
         await workers.run(fill_memory)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="other platforms do not limit memory")
 async def test_work_limited_to_lowers_the_limits_of_calls_until_its_block_ends(
     workers: WorkerProcesses,

@@ -19,6 +19,8 @@ from comfy_ui.workflow.fields.field_types import FILE_ROLES
 from comfy_ui.workflow.presets.preset_store import Preset, list_presets
 from tests.jobs.support import last
 
+pytestmark = pytest.mark.slow
+
 RUNS = [
     (preset, variant)
     for preset in list_presets()

@@ -96,6 +96,7 @@ def test_mesh_image_applies_the_scale_of_a_node(tmp_path: Path) -> None:
     assert right - left > 1.8 * (bottom - top)
 
 
+@pytest.mark.slow
 def test_write_turntable_goes_around_once(tmp_path: Path) -> None:
     target = tmp_path / "views.webp"
     write_turntable(glb(tmp_path / "a.glb", node={"scale": [3, 1, 0.5]}), target)

@@ -227,6 +227,7 @@ def test_read_history_any_json_returns_answer_or_connection_error(body: Any) -> 
     assert isinstance(answer, HistoryAnswer)
 
 
+@pytest.mark.slow
 @given(
     st.fixed_dictionaries(
         {"queue_running": st.lists(st.lists(anything, max_size=6)), "queue_pending": anything}

@@ -21,6 +21,8 @@ from comfy_ui.storage.file_stores.s3_file_store import S3FileStore
 from tests.storage.s3_server import BUCKET, SECRET, S3Server, s3_server
 from tests.storage.test_file_store_contract import CONTENT, KEY, write
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:

@@ -150,6 +150,7 @@ async def test_one_press_ways_are_those_of_the_family(app: WebApp, visit: Visit)
 VIDEO = {"width": 256, "height": 256, "frames": 9, "fps": 8}
 
 
+@pytest.mark.slow
 async def test_one_press_extend_twice_joins_the_clips_without_encoding_again(
     app: WebApp, visit: Visit
 ) -> None:
@@ -173,6 +174,7 @@ async def test_one_press_extend_twice_joins_the_clips_without_encoding_again(
     assert difference(joint[0], Image.open(io.BytesIO(last_frame(first.path)))) == 0
 
 
+@pytest.mark.slow
 async def test_one_press_video_upscale_and_interpolate_keep_its_length(
     app: WebApp, visit: Visit
 ) -> None:
@@ -247,6 +249,7 @@ def join_half(_: Path, __: Path, target: Path) -> None:
     cut_half(target, target)
 
 
+@pytest.mark.slow
 async def test_cut_that_is_closed_leaves_nothing_behind(
     app: WebApp, visit: Visit, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -261,6 +264,7 @@ async def test_cut_that_is_closed_leaves_nothing_behind(
     assert [item.id for item in await library.results(user_id)] == [video.id]
 
 
+@pytest.mark.slow
 async def test_extend_shows_the_joining_and_a_cancelled_one_keeps_the_clip(
     app: WebApp, visit: Visit, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -717,6 +717,7 @@ class TestOutputs:
         assert [output.node for output in outputs if output.temporary] == ["p"]
 
 
+@pytest.mark.slow
 @settings(max_examples=300)
 @given(value=JSON, seed=st.integers(0, 2**32))
 def test_find_controls_any_mutation_raises_or_returns_controls(value, seed):

@@ -13,6 +13,8 @@ from comfy_ui.workflow.editor import convert_workflow
 from tests.conftest import recorded_object_info
 from tests.workflow import official_templates, template_survey
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def survey() -> template_survey.Survey:

@@ -210,6 +210,7 @@ HOSTILE = [
 ]  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("preset", list_presets(), ids=lambda preset: preset.id)
 def test_check_allowed_any_mutation_passes_only_allowed_values(
     preset: Preset, record_property: Callable[[str, object], None]

@@ -163,6 +163,7 @@ def test_convert_workflow_any_mutation_raises_or_converts(value, seed):
     assert_raises_or_converts(mutate(nested_file(), value, random.Random(seed)), SERVER)
 
 
+@pytest.mark.slow
 @settings(max_examples=200)
 @given(editor=JSON | st.fixed_dictionaries({"nodes": JSON, "links": JSON, "definitions": JSON}))
 def test_convert_workflow_any_json_raises_or_converts(editor):
