@@ -54,7 +54,7 @@ from .submission import check_prompt_id
 from .tracking.job_scopes import submitting, waiting
 from .tracking.job_tracking import LOOK_S
 from .tracking.presence import present_jobs
-from .tracking.session import Session
+from .tracking.session import Session, put_off
 from .tracking.tracked_job import TrackedJob, no_trace
 from .transfer.files import MAX_FILE_BYTES, DownloadTarget
 from .transfer.upload_sources import UploadSource
@@ -268,8 +268,7 @@ class ComfyWSClient:
         )
         cancel = self._cancel_in_background if generated else None
         if generated:  # else the caller may wait for the result elsewhere, as after a restart
-            loop = asyncio.get_running_loop()
-            loop.call_soon(loop.call_soon, job.describe_early)  # once the post is on its way
+            put_off(job.describe_early)  # the post goes first
         with submitting(job, runnable, self._session, self._telemetry, cancel):
             await self._drive(flow)
         return job.prompt_id

@@ -20,7 +20,6 @@ KEPT_MEASUREMENTS: Final = 5
 MAX_SHAPES: Final = 2000
 UNIT_S: Final = 0.25
 """Assumed seconds of one unit of :attr:`.graph_cost.GraphCost.weights` on an unknown server."""
-_SIZE_POWER: Final = 0.7
 _MAX_SCALE: Final = 16.0  # sizes that differ more say nothing about each other
 _MAX_S: Final = 7 * 86400.0
 _WARM_START: Final = 0.1  # the part of a start that remains when no model is loaded
@@ -139,7 +138,7 @@ class NodeDurations:
         """
         loaders = {id_ for id_, class_type in plan.classes.items() if is_loader(class_type)}
         runs = ancestors(plan.outputs, plan.sources, done=loaders if loaded else ())
-        unit_s = UNIT_S * size_factor(plan)
+        unit_s = UNIT_S * plan.size_factor
         known_s = unknown_s = 0.0
         for id_ in runs:
             shape = plan.shapes[id_]
@@ -151,12 +150,6 @@ class NodeDurations:
             else:
                 unknown_s += plan.weights[id_] * unit_s * passes
         return known_s + unknown_s if known_s >= unknown_s and known_s > 0 else None
-
-
-def size_factor(plan: GraphCost) -> float:
-    """Return how much longer than for an image of one megapixel a step may take; 1 if unknown."""
-    largest = max((shape.megapixels for shape in plan.shapes.values()), default=0.0)
-    return min(max(largest, 0.1), 64.0) ** _SIZE_POWER if largest > 0 else 1.0
 
 
 def _distance(key: ShapeKey, shape: NodeShape, cold: bool) -> tuple[bool, bool, float, float]:

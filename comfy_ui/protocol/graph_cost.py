@@ -10,6 +10,7 @@ from typing import Any, Final, NamedTuple
 LOOP_START: Final = "StartLoop"
 _LOOP_END: Final = "EndLoop"
 _MODEL_SUFFIXES: Final = (".safetensors", ".sft", ".ckpt", ".pt", ".pth", ".bin", ".gguf", ".onnx")
+_SIZE_POWER: Final = 0.7
 _MAX_PASSES: Final = 100_000
 _MAX_MODELS: Final = 300  # characters of the models in a shape
 
@@ -93,6 +94,12 @@ class GraphCost:
     def shapes(self) -> Mapping[str, NodeShape]:
         """What the duration of each node depends on."""
         return _shapes(self._order, self.sources, self.classes, self._inputs, self._nodes)
+
+    @cached_property
+    def size_factor(self) -> float:
+        """How much longer than for an image of one megapixel a step may take; 1 if unknown."""
+        largest = max((shape.megapixels for shape in self.shapes.values()), default=0.0)
+        return min(max(largest, 0.1), 64.0) ** _SIZE_POWER if largest > 0 else 1.0
 
     @cached_property
     def loaders(self) -> Mapping[str, frozenset[str]]:

@@ -103,7 +103,7 @@ class Run(NamedTuple):
         if self.unread and self.unread[-1][0] is None:
             ended_at = self.unread[-1][1]
             return self.measured.end(ended_at, success=success, messages=messages)
-        return self.measured.hear_all(messages) if messages else self.measured
+        return self.measured.hear_all(messages)
 
     def later(self, message: Message | None, now: float) -> Run:
         """The run after a message, or its end."""
@@ -128,6 +128,7 @@ class JobState:
     unbroken: bool = False
     connected: bool = True
     running: bool = False
+    # The tracker has these two as well, but a result must not wait for it.
     started_at: float | None = None
     from_cache: frozenset[str] = frozenset()
     queue_position: int | None = None

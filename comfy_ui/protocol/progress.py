@@ -17,7 +17,7 @@ from enum import StrEnum
 from typing import Final, NamedTuple
 
 from ._replace import fast_replace
-from .durations import UNIT_S, Measurement, NodeDurations, ShapeKey, size_factor
+from .durations import UNIT_S, Measurement, NodeDurations, ShapeKey
 from .graph_cost import GraphCost, NodeShape, ancestors, is_loader, is_saver
 from .messages import (
     Executed,
@@ -139,14 +139,10 @@ class Outlook(NamedTuple):
     """What is expected of the nodes that do not run yet.
 
     ``seconds`` are those of the nodes whose duration is known, ``units`` the weights of the others.
-    ``durations`` are those of all nodes, None if its class never ran here; ``size_factor`` is how
-    much longer than an image of one megapixel a step may take.
     """
 
     seconds: float = 0.0
     units: float = 0.0
-    durations: Mapping[str, Measurement | None] = {}
-    size_factor: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,7 +174,7 @@ class Tracker:
     started_at: float | None = None
     fractions: Mapping[str, float] = field(default_factory=dict)
     cached: frozenset[str] = frozenset()
-    known_durations: Mapping[str, Measurement | None] | None = field(default=None, compare=False)
+    known_expected: Mapping[str, Measurement | None] | None = field(default=None, compare=False)
     known_outlook: Outlook | None = field(default=None, compare=False)
     value: float = 0.0
     node: str | None = None
@@ -198,14 +194,25 @@ class Tracker:
 
     def with_plan(self, plan: GraphCost) -> Tracker:
         """The same run, measured by another graph cost."""
-        return fast_replace(self, plan=plan, known_durations=None, known_outlook=None)
+        return fast_replace(self, plan=plan, known_expected=None, known_outlook=None)
+
+    @property
+    def expected(self) -> Mapping[str, Measurement | None]:
+        """The expected duration of each node; None if its class never ran here."""
+        expected = self.known_expected
+        if expected is None:
+            expected = _expected(self)
+            object.__setattr__(self, "known_expected", expected)
+        return expected
 
     @property
     def outlook(self) -> Outlook:
         """What is expected of the nodes that do not run yet."""
-        if self.known_outlook is None:
-            object.__setattr__(self, "known_outlook", _outlook(self))
-        return self.known_outlook or Outlook()
+        outlook = self.known_outlook
+        if outlook is None:
+            outlook = _outlook(self)
+            object.__setattr__(self, "known_outlook", outlook)
+        return outlook
 
     def start(self, now: float) -> Tracker:
         """The state after the first sign that the job runs."""
@@ -222,10 +229,10 @@ class Tracker:
 
         Its value is computed once, after the last one.
         """
-        first_at, last_at = messages[0][1], messages[-1][1]
         before, tracker = self._after(messages)
         if tracker is before:
             return before  # its value does not fall with time
+        first_at, last_at = messages[0][1], messages[-1][1]
         value = max(before.value_at(first_at), tracker.value_at(last_at))
         return fast_replace(tracker, value=value) if value > tracker.value else tracker
 
@@ -239,7 +246,7 @@ class Tracker:
         if success:
             _, tracker = self._after(messages)
             return fast_replace(_leave(tracker, now), value=1.0)
-        tracker = self.hear_all(messages) if messages else self
+        tracker = self.hear_all(messages)
         return fast_replace(_leave(tracker, now), value=tracker.value_at(now))
 
     def _after(self, messages: Sequence[tuple[Message, float]]) -> tuple[Tracker, Tracker]:
@@ -386,7 +393,7 @@ class Tracker:
             return 0.0, 0.0
         passes = _passes_of(self, node)
         done = int(self.fractions.get(node, 0.0) * passes + 1e-6)
-        known = self.outlook.durations.get(node)
+        known = self.expected.get(node)
         if known is None:
             expected_s = plan.weights[node] * self._unit_s()
         else:
@@ -449,7 +456,7 @@ class Tracker:
                 if not is_loader(class_type) and "Encode" not in class_type:
                     seconds += spent_s
                     units += self.plan.weights.get(node, 0.0)
-        guess_s = UNIT_S * self.outlook.size_factor
+        guess_s = UNIT_S * (self.plan.size_factor if self.plan is not None else 1.0)
         return (_GUESS_UNITS * guess_s + credit * seconds) / (_GUESS_UNITS + credit * units)
 
 
@@ -466,7 +473,7 @@ def _take(tracker: Tracker, message: Message, now: float) -> Tracker:
             return _raise(tracker, {node: 1.0})
         case ExecutionCached(nodes=nodes) if not tracker.cached.issuperset(nodes):
             cached = tracker.cached.union(nodes)
-            return fast_replace(tracker, cached=cached, known_durations=None, known_outlook=None)
+            return fast_replace(tracker, cached=cached, known_expected=None, known_outlook=None)
         case ProgressText():
             return _read_text(tracker, message)
     return tracker
@@ -649,26 +656,24 @@ def _outlook(tracker: Tracker) -> Outlook:
     plan = tracker.plan
     if plan is None or tracker.started_at is None:
         return Outlook()
-    durations = tracker.known_durations
-    if durations is None:
-        durations = _expected(tracker, plan)
-        object.__setattr__(tracker, "known_durations", durations)
     finished = {node for node, fraction in tracker.fractions.items() if fraction == 1.0}
     runs = ancestors(plan.outputs, plan.sources, done=finished | tracker.cached)
     runs.discard(tracker.node or "")
     ahead_s = units = 0.0
     for node in runs:
         remaining = _passes_of(tracker, node) * (1.0 - tracker.fractions.get(node, 0.0))
-        known = durations.get(node)
+        known = tracker.expected.get(node)
         if known is None:
             units += plan.weights[node] * remaining
         else:
             ahead_s += known.total_s(plan.shapes[node].steps) * remaining
-    return Outlook(ahead_s, units, durations, size_factor(plan))
+    return Outlook(ahead_s, units)
 
 
-def _expected(tracker: Tracker, plan: GraphCost) -> dict[str, Measurement | None]:
-    durations = tracker.durations
+def _expected(tracker: Tracker) -> dict[str, Measurement | None]:
+    plan, durations = tracker.plan, tracker.durations
+    if plan is None:
+        return {}
     if durations is None:
         return dict.fromkeys(plan.shapes)
     return {

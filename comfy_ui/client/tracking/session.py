@@ -35,6 +35,15 @@ _STATUS_S = 1.0
 _TICK_S = 0.5  # how often progress is reported while a node runs without a message
 
 
+def put_off(act: Callable[[], None]) -> None:
+    """Call ``act`` once the tasks that are ready have run, and have sent their requests.
+
+    aiohttp writes the body of a request in a task of its own, one round of the loop later.
+    """
+    loop = asyncio.get_running_loop()
+    loop.call_soon(loop.call_soon, act)
+
+
 class Session:
     """The jobs of one client, within one event loop.
 
@@ -222,9 +231,7 @@ class Session:
     def _changed(self, job: TrackedJob) -> None:
         settled = job.settled
         if settled:
-            # After the tasks that this wakes have sent their next requests.
-            loop = asyncio.get_running_loop()
-            loop.call_soon(loop.call_soon, self._durations.catch_up)
+            put_off(self._durations.catch_up)  # the tasks that this wakes go first
             if job.prompt_id not in self._waiting:
                 self._unwatched(job)
         for event, end_only in self._waiting.get(job.prompt_id, {}).items():

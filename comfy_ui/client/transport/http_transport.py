@@ -87,7 +87,7 @@ class _Transport:
             self._breaker.check()
         began = time.monotonic()
         try:
-            with _opened(call) if call.file else nullcontext() as file:
+            with _opened(call.file.source) if call.file else nullcontext() as file:
                 exchange = _Exchange(self._server, call, file)
                 yield exchange
         except _HTTPX_ERRORS as error:
@@ -521,8 +521,7 @@ class _Exchange:
 
 
 @contextmanager
-def _opened(call: ApiRequest[Any]) -> Iterator[BinaryIO | bytes | None]:
-    source = call.file.source if call.file else None
+def _opened(source: bytes | Path) -> Iterator[BinaryIO | bytes]:
     if not isinstance(source, Path):
         yield source
         return
