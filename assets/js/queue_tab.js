@@ -14,6 +14,8 @@
   /** Idempotency keys of Try again by job, until the answer and past a double click. @type {Record<string, string>} */
   const retries = {};
   const AGAIN_MS = 2000;
+  // News on its way when a move is answered still has the old order. The next one comes within half of this.
+  const NEW_ORDER_MS = 600;
   const MEMBERS_PAGE = 25;
   const MEMBERS_REST_MS = 1000;
   /** The unfolded groups: how many jobs are shown, and whether their request runs or has to be repeated. @type {Map<string, { count: number, busy: boolean, stale: boolean }>} */
@@ -149,7 +151,7 @@
     moves = moves.then(async () => {
       const done = await post("queue/move", { ...moved, before });
       if (done && !done.done) toast("It has already started");
-      if (!--pending && !dragged && last) draw(last);
+      setTimeout(() => !--pending && !dragged && last && draw(last), NEW_ORDER_MS);
     });
   }
   const waiting = () => $$(".line-now > .job.waits");

@@ -14,6 +14,12 @@ from tests.browser.support import generate
 pytestmark = pytest.mark.browser
 
 NAMES_JS = "all => all.map((e) => e.textContent)"
+RECORD_ORDERS_JS = """(names) => {
+  const list = document.querySelector(".line-now");
+  const waiting = () => eval(names)([...list.querySelectorAll(".waits .said-by")]).join("");
+  window.orders = [];
+  new MutationObserver(() => window.orders.push(waiting())).observe(list, {childList: true});
+}"""
 
 
 @pytest.fixture
@@ -73,7 +79,7 @@ def test_queue_moves_by_keyboard_mouse_and_button_persist(full_queue: Any) -> No
         full_queue.mouse.move(end["x"] + 8, end["y"] + end["height"] + 20, steps=5)
     full_queue.mouse.up()
     wait_for(full_queue, "acbd")
-    full_queue.wait_for_timeout(600)  # the next server event arrives by then
+    full_queue.wait_for_timeout(1000)  # the next server event is drawn by then
     assert waiting(full_queue) == [*"acbd"]
     full_queue.reload()
     full_queue.get_by_role("tab", name="Queue").click()
@@ -88,11 +94,13 @@ def test_queue_quick_moves_reach_the_server_in_order(full_queue: Any) -> None:
         route.continue_()
 
     full_queue.route("**/queue/move", delay)
+    full_queue.evaluate(RECORD_ORDERS_JS, NAMES_JS)
     row(full_queue, "d").locator("[data-do=first-job]").click()
     row(full_queue, "d").locator(".grip").focus()
     full_queue.keyboard.press("ArrowDown")
     wait_for(full_queue, "adbc")
-    full_queue.wait_for_timeout(1500)
+    full_queue.wait_for_timeout(2000)
+    assert set(full_queue.evaluate("window.orders")) <= {"dabc", "adbc"}  # news had the old order
     full_queue.reload()
     full_queue.get_by_role("tab", name="Queue").click()
     wait_for(full_queue, "adbc")
