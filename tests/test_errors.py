@@ -21,15 +21,15 @@ def _depth(cls: type) -> int:
     return len([c for c in cls.__mro__ if issubclass(c, errors.ComfyHeadlessError)])
 
 
-@pytest.mark.parametrize("cls", _classes(), ids=lambda c: c.__name__)
-def test_error_classes_are_drawn_below_their_parent(cls: type) -> None:
+def test_error_classes_are_drawn_below_their_parent() -> None:
     lines = (errors.__doc__ or "").splitlines()
-    index = next((n for n, line in enumerate(lines) if f" {cls.__name__} " in f"{line} "), None)
-    assert index is not None, f"{cls.__name__} is not drawn"
-    if cls is not errors.ComfyHeadlessError:
-        parent = cls.__mro__[1].__name__
-        above = [line for line in lines[:index] if f" {parent} " in f"{line} "]
-        assert above, f"{parent} is not drawn above {cls.__name__}"
+    for cls in _classes():
+        index = next((n for n, line in enumerate(lines) if f" {cls.__name__} " in f"{line} "), None)
+        assert index is not None, f"{cls.__name__} is not drawn"
+        if cls is not errors.ComfyHeadlessError:
+            parent = cls.__mro__[1].__name__
+            above = [line for line in lines[:index] if f" {parent} " in f"{line} "]
+            assert above, f"{parent} is not drawn above {cls.__name__}"
 
 
 def _example(cls: type[errors.ComfyHeadlessError]) -> errors.ComfyHeadlessError:
@@ -50,24 +50,24 @@ def _example(cls: type[errors.ComfyHeadlessError]) -> errors.ComfyHeadlessError:
     return cls("It broke.", hint="Repair it.", **{k: v for k, v in values.items() if k in names})
 
 
-@pytest.mark.parametrize("cls", _classes(), ids=lambda c: c.__name__)
-def test_error_classes_have_message_hint_and_retryable(cls) -> None:
-    error = _example(cls)
-    assert (error.message, error.hint) == ("It broke.", "Repair it.")
-    assert isinstance(error.retryable, bool)
-    assert str(error) == "It broke. Repair it."
+def test_error_classes_have_message_hint_and_retryable() -> None:
+    for cls in _classes():
+        error = _example(cls)
+        assert (error.message, error.hint) == ("It broke.", "Repair it."), cls
+        assert isinstance(error.retryable, bool), cls
+        assert str(error) == "It broke. Repair it.", cls
 
 
 @pytest.mark.parametrize(
     "duplicate", [lambda e: pickle.loads(pickle.dumps(e)), copy.copy, copy.deepcopy]
 )
-@pytest.mark.parametrize("cls", _classes(), ids=lambda c: c.__name__)
-def test_error_copied_or_pickled_keeps_all_attributes(cls, duplicate) -> None:
-    error = _example(cls)
-    error.add_note("while testing")
-    same = duplicate(error)
-    assert type(same) is cls
-    assert (vars(same), same.args, str(same)) == (vars(error), error.args, str(error))
+def test_error_copied_or_pickled_keeps_all_attributes(duplicate) -> None:
+    for cls in _classes():
+        error = _example(cls)
+        error.add_note("while testing")
+        same = duplicate(error)
+        assert type(same) is cls
+        assert (vars(same), same.args, str(same)) == (vars(error), error.args, str(error))
 
 
 def test_problem_str_is_a_sentence_with_its_node() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 
 import pytest
@@ -150,37 +151,32 @@ a tennis racket | other | skin|hair""".splitlines()
 ROWS = [tuple(part.strip() for part in row.split(" | ")) for row in SENSES]
 
 
-@pytest.mark.parametrize(("prompt", "subject", "_"), ROWS)
-def test_clear_words_of_prompt_give_its_subject(prompt: str, subject: str, _: str) -> None:
-    assert subject_of(clear_words(prompt)) == subject
+def test_clear_words_of_prompt_give_its_subject() -> None:
+    found = [(prompt, subject_of(clear_words(prompt))) for prompt, _, _ in ROWS]
+    assert found == [(prompt, subject) for prompt, subject, _ in ROWS]
 
 
-@pytest.mark.parametrize(("prompt", "subject", "forbidden"), ROWS)
-def test_enhance_prompt_adds_nothing_of_another_sense(
-    prompt: str, subject: str, forbidden: str
-) -> None:
-    wrong = re.compile(rf"\b(?:{forbidden})", re.IGNORECASE)
-    for family in ("SDXL", "Flux.1"):
-        for style in ("balanced", "detailed", "photo", "cinematic"):
-            for seed in range(6):
-                draft = enhance_prompt(
-                    prompt, family=family, style=style, strength="strong", seed=seed, model="rules"
-                )
-                added = draft.enhanced[len(prompt) :]
-                assert not wrong.search(added), (style, added)
-                if subject == "other" and style in ("balanced", "detailed"):
-                    assert added == ""
-                    assert "subject" in draft.reason
+@pytest.mark.parametrize("style", ["balanced", "detailed", "photo", "cinematic"])
+def test_enhance_prompt_adds_nothing_of_another_sense(style: str) -> None:
+    for prompt, subject, forbidden in ROWS:
+        wrong = re.compile(rf"\b(?:{forbidden})", re.IGNORECASE)
+        for family, seed in itertools.product(("SDXL", "Flux.1"), range(6)):
+            draft = enhance_prompt(
+                prompt, family=family, style=style, strength="strong", seed=seed, model="rules"
+            )
+            added = draft.enhanced[len(prompt) :]
+            assert not wrong.search(added), (prompt, added)
+            if subject == "other" and style in ("balanced", "detailed"):
+                assert added == "", prompt
+                assert "subject" in draft.reason, prompt
 
 
-@pytest.mark.parametrize(("prompt", "subject", "_"), ROWS)
-def test_enhance_prompt_known_subject_gets_phrases_of_its_own(
-    prompt: str, subject: str, _: str
-) -> None:
-    draft = enhance_prompt(
-        prompt, family="SDXL", style="detailed", strength="strong", model="rules"
-    )
-    assert bool(draft.changes) == (subject != "other")
+def test_enhance_prompt_known_subject_gets_phrases_of_its_own() -> None:
+    for prompt, subject, _ in ROWS:
+        draft = enhance_prompt(
+            prompt, family="SDXL", style="detailed", strength="strong", model="rules"
+        )
+        assert bool(draft.changes) == (subject != "other"), prompt
 
 
 @pytest.mark.parametrize(

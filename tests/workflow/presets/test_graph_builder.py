@@ -53,15 +53,16 @@ def test_compile_workflow_formulas_compute_second_stage() -> None:
     assert graph["37"]["inputs"]["fps"] == 24.5
 
 
-@pytest.mark.parametrize("preset", list_presets(), ids=lambda preset: preset.id)
-def test_build_graph_writes_every_target_of_preset(preset) -> None:
-    files = {p.id: f"{p.id}.png" for p in preset.params if p.role in FILE_ROLES}
-    values = resolve_values(preset, files)
-    graph = build_graph(preset, values)
-    for param in preset.params:
-        for target in param.targets:
-            if target.node in graph and target.transform is None:
-                assert graph[target.node]["inputs"][target.input] == values[param.id], param.id
+def test_build_graph_writes_every_target_of_each_preset() -> None:
+    for preset in list_presets():
+        files = {p.id: f"{p.id}.png" for p in preset.params if p.role in FILE_ROLES}
+        values = resolve_values(preset, files)
+        graph = build_graph(preset, values)
+        for param in preset.params:
+            for target in param.targets:
+                if target.node in graph and target.transform is None:
+                    written = graph[target.node]["inputs"][target.input]
+                    assert written == values[param.id], (preset.id, param.id)
 
 
 def test_compile_workflow_missing_optional_image_removes_its_node() -> None:
