@@ -7,6 +7,7 @@ import gzip
 import json
 import logging
 import os
+from collections import Counter
 from collections.abc import Generator, Iterator
 from functools import cache
 from pathlib import Path
@@ -68,13 +69,26 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark browser tests as slow, but for one that shows the app works.
 
     Files with slow tests come first: a worker gets whole files, and none should begin a long one
-    when the others have ended. Benchmarks do not begin while everything is still compiled.
+    when the others have ended. Those of one folder wait alike, or compute alike, so the folders
+    take turns; but not that of the browser, which each worker starts once. Benchmarks do not begin
+    while everything is still compiled.
     """
     for item in items:
         if item.get_closest_marker("browser") and not item.get_closest_marker("quick"):
             item.add_marker(pytest.mark.slow)
     slow = {item.path for item in items if item.get_closest_marker("slow")}
-    items.sort(key=lambda item: (item.path not in slow, "benchmarks" in item.path.parts))
+    turns: dict[Path, int] = {}
+    folders: Counter[str] = Counter()
+    for path in dict.fromkeys(item.path for item in items):
+        folder = path.relative_to(ROOT).parts[1]
+        turns[path] = 0 if folder == "browser" else folders[folder]
+        folders[folder] += 1
+
+    def place(item: pytest.Item) -> tuple[bool, bool, bool, int]:
+        parts = item.path.parts
+        return item.path not in slow, "benchmarks" in parts, "browser" in parts, turns[item.path]
+
+    items.sort(key=place)
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
