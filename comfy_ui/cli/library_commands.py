@@ -118,7 +118,7 @@ async def _encode(function: Callable[..., T], *arguments: Any, display: Progress
     """Run a function that writes its last path argument; a file that is not complete is removed."""
     from ..client import Progress
     from ..protocol.progress import Phase
-    from ..worker_processes import ENCODING_VIDEO, VIDEO_WORKERS
+    from ..worker_processes.process_pool import ENCODING_VIDEO, VIDEO_WORKERS
 
     target = [each for each in arguments if isinstance(each, Path)][-1]
 

@@ -205,7 +205,7 @@ async def _continuing(
     """The values that start with the last frame of a video, in its size unless a size is set."""
     from ..library.video_editing import last_frame
     from ..pictures import open_result
-    from ..worker_processes import DECODING_VIDEO, WORKERS
+    from ..worker_processes.process_pool import DECODING_VIDEO, WORKERS
 
     ids = {settable.role: settable.id for settable in reversed([*settables])}
     if "image" not in ids:

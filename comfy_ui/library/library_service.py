@@ -33,7 +33,7 @@ from ..storage.records import (
     make_id,
 )
 from ..storage.single_thread import SingleThread
-from ..worker_processes import DECODING_VIDEO, ENCODING_VIDEO, VIDEO_WORKERS, WORKERS
+from ..worker_processes.process_pool import DECODING_VIDEO, ENCODING_VIDEO, VIDEO_WORKERS, WORKERS
 from .folder_import import FolderImporter, ImportProgress, LastImport
 from .library_store import LibraryStore
 from .result_files import YOUNG_S, ResultFiles, zip_chunks

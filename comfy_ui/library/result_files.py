@@ -32,7 +32,7 @@ from ..errors import StorageError
 from ..protocol.outputs import OutputFile, kind_of
 from ..storage.file_stores.file_store import FileStore
 from ..storage.records import Kind, LibraryItem, StoredFile
-from ..worker_processes import LIBRARY_WORKERS, Limits
+from ..worker_processes.process_pool import LIBRARY_WORKERS, Limits
 from .result_decoding import write_thumbnail
 
 logger = logging.getLogger(__name__)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from ..errors import ValidationError
-from ..worker_processes import report_progress
+from ..worker_processes.worker_main import report_progress
 
 if TYPE_CHECKING:
     import numpy as np

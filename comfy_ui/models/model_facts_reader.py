@@ -15,7 +15,7 @@ from typing import Final, NamedTuple
 
 from ..client import ComfyWSClient
 from ..errors import ComfyHeadlessError, WorkLimitError
-from ..worker_processes import WORKERS
+from ..worker_processes.process_pool import WORKERS
 from .model_facts import ModelFacts, facts_from, preview_of, read_facts, read_preview
 from .model_folders import ModelFolders
 

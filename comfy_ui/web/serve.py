@@ -19,11 +19,9 @@ from starlette.middleware import Middleware
 from .. import __version__, logging
 from ..admin_settings.changed_settings import ChangedSettings
 from ..errors import ComfyHeadlessError, ValidationError
-from ..library.upload_decoding import decode_picture
 from ..resources import assets_dir
 from ..scale.choose_stores import choose_limit_counters, choose_shared_folders, open_documents
 from ..settings import Settings
-from ..worker_processes import WORKERS
 from ..workflow.presets.preset_store import list_presets
 from . import process_memory
 from .admin.setting_effects import SettingEffects
@@ -152,7 +150,6 @@ def launch(settings: Settings, *, block: bool = True) -> Any:
             await services.connection.open()
         except ComfyHeadlessError as error:
             failed.append(error)
-        WORKERS.warm_up(decode_picture, b"")
         work = [
             asyncio.create_task(process_memory.forget_ended(blocks), name="ended sessions"),
             asyncio.create_task(keys.keep_uses(), name="uses of API keys"),

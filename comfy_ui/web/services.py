@@ -18,7 +18,7 @@ from ..models.download_queue import DownloadQueue
 from ..models.model_facts_reader import ModelFactsReader
 from ..private_files import Documents, FileDocuments
 from ..settings import Settings
-from ..worker_processes import LIBRARY_WORKERS, WORKERS
+from ..worker_processes.process_pool import LIBRARY_WORKERS, WORKERS
 from .admin.saved_servers import SavedServers
 from .open_workflows import OpenWorkflows
 from .preset_catalog import PresetCatalog

@@ -22,7 +22,7 @@ from comfy_ui.library.result_files import ResultFiles, zip_chunks
 from comfy_ui.protocol.outputs import Kind, OutputFile
 from comfy_ui.storage.file_stores.file_store import FolderFileStore
 from comfy_ui.storage.records import StoredFile
-from comfy_ui.worker_processes import Limits
+from comfy_ui.worker_processes.process_pool import Limits
 from tests.test_pictures import many_scans
 
 

@@ -13,7 +13,7 @@ from PIL import Image
 from comfy_ui import ComfyWSClient, Result, ValidationError, compile_workflow
 from comfy_ui.models.model_facts_reader import ModelFactsReader
 from comfy_ui.models.model_folders import ModelFolders
-from comfy_ui.worker_processes import WORKERS
+from comfy_ui.worker_processes.process_pool import WORKERS
 from tests.safetensors import random_sd15_lora
 
 pytestmark = pytest.mark.live

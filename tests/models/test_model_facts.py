@@ -26,7 +26,7 @@ from comfy_ui.models.model_facts import (
 )
 from comfy_ui.models.model_facts_reader import ModelFactsReader
 from comfy_ui.models.model_folders import ModelFolders
-from comfy_ui.worker_processes import WORKERS
+from comfy_ui.worker_processes.process_pool import WORKERS
 from comfy_ui.workflow.model_files import family_of
 from tests.safetensors import write_safetensors
 

@@ -18,7 +18,7 @@ ZEROS = "of the other user", "fired"
 OTHER_TESTS = (
     "tests/workflow/checks/test_allow_list.py",
     "tests/test_pictures.py",
-    "tests/test_worker_processes.py",
+    "tests/worker_processes",
     "tests/workflow/test_guest_workflow.py",
     "tests/web/test_access.py",
     "tests/web/test_accounts.py",

@@ -22,7 +22,7 @@ from PIL import Image
 
 from comfy_ui.web.api import mcp
 from comfy_ui.web.api.program_endpoints import NAMES
-from comfy_ui.worker_processes import WORKERS
+from comfy_ui.worker_processes.process_pool import WORKERS
 from comfy_ui.workflow import compile_workflow
 from tests.conftest import ROOT
 from tests.security.support import GRADIO, PASSWORDS, PageClient, served

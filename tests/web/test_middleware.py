@@ -22,7 +22,7 @@ from comfy_ui.web.http import middleware
 from comfy_ui.web.http.middleware import AccessMiddleware, _AnswerTooLargeError
 from comfy_ui.web.http.request_budgets import LARGE_JSON, budget_of
 from comfy_ui.web.http.same_site import SameSiteMiddleware
-from comfy_ui.worker_processes import Limits, WorkerProcesses
+from comfy_ui.worker_processes.process_pool import Limits, WorkerProcesses
 
 PAGE = "<html><script>1</script><script src=x></script></html>"
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from comfy_ui.models.model_facts_reader import ModelFactsReader
 from comfy_ui.models.model_folders import ModelFolders
 from comfy_ui.web.tabs.create.model_browser import ModelBrowser
-from comfy_ui.worker_processes import WORKERS
+from comfy_ui.worker_processes.process_pool import WORKERS
 from tests.web.web_app import open_web_app
 
 INK = "style/ink_wash_sdxl.safetensors"

@@ -30,7 +30,7 @@ from comfy_ui.web.tabs.create.reuse_settings import recall
 from comfy_ui.web.tabs.library_tab import LibraryTab
 from comfy_ui.web.tabs.workflows.blueprint_tools import BlueprintTools
 from comfy_ui.web.tabs.workflows.form_editor import FormEditor
-from comfy_ui.worker_processes import report_progress
+from comfy_ui.worker_processes.worker_main import report_progress
 from comfy_ui.workflow.presets.preset_store import list_presets
 from tests.jobs.support import end_of
 from tests.web.support import Page

@@ -21,7 +21,7 @@ from ...storage.job_store import JobStore
 from ...storage.records import Grid, GridAxis, GridCell, Job, JobStatus, LibraryItem, StoredFile
 from ...storage.single_thread import SingleThread
 from ...storage.uncancellable import uncancellable
-from ...worker_processes import LIBRARY_WORKERS, Limits
+from ...worker_processes.process_pool import LIBRARY_WORKERS, Limits
 from ..queue import JobQueue
 from .contact_sheet import save_sheet
 

@@ -24,7 +24,7 @@ from ...library.video_editing import join_videos
 from ...protocol.outputs import OutputFile, Outputs
 from ...storage.records import Job, JobError, JobStatus, StoredFile
 from ...storage.single_thread import SingleThread
-from ...worker_processes import ENCODING_VIDEO, VIDEO_WORKERS
+from ...worker_processes.process_pool import ENCODING_VIDEO, VIDEO_WORKERS
 from ...workflow.video_extension import continues_video
 from ..queue import JobReport
 from .active_job import ActiveJob, cancelled, wait_for_any

@@ -37,7 +37,7 @@ from ...storage.records import (
     LibraryItem,
     Snapshot,
 )
-from ...worker_processes import WORKERS, Limits
+from ...worker_processes.process_pool import WORKERS, Limits
 from ...workflow.checks.allow_list import is_allowed
 from ...workflow.graph import Graph
 from ...workflow.grid_axes import array_axes

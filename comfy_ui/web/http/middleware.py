@@ -24,7 +24,7 @@ from starlette.responses import JSONResponse
 from starlette.routing import BaseRoute, Match, Route
 
 from ...client.transport.address import is_loopback
-from ...worker_processes import work_limited_to
+from ...worker_processes.process_pool import work_limited_to
 from ..auth.access import Access, AccessMode
 from ..auth.accounts import Role, TooManyTriesError
 from ..auth.api_keys import InvalidKeyError

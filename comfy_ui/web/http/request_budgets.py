@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Final
 
-from ...worker_processes import DECODING_VIDEO, ENCODING_VIDEO, Limits
+from ...worker_processes.process_pool import DECODING_VIDEO, ENCODING_VIDEO, Limits
 from ..auth.accounts import Role
 
 __all__ = ["BUDGETS", "DEFAULT", "LARGE_JSON", "SMALL_BODY_BYTES", "RequestBudget", "budget_of"]

@@ -25,7 +25,7 @@ from ...library.upload_decoding import (
     strokes_of,
 )
 from ...storage.records import LibraryItem
-from ...worker_processes import WORKERS, Limits
+from ...worker_processes.process_pool import WORKERS, Limits
 from ...workflow.conditioning.picture_values import pictures_in
 from ...workflow.fields.field_types import FIELD_TYPES, FILE_ROLES
 from ...workflow.graph import AnyGraph, inputs_of

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from ...library.result_decoding import encode_picture
 from ...storage.records import LibraryItem
-from ...worker_processes import WORKERS
+from ...worker_processes.process_pool import WORKERS
 from .image_request import ImageRequest
 
 __all__ = ["Kind", "completed_event", "event", "images_response", "partial_event"]

@@ -21,7 +21,7 @@ from starlette.routing import Route
 from ...errors import ComfyHeadlessError, UnknownPresetError
 from ...library.upload_decoding import mask_of_edit
 from ...storage.records import Job, LibraryItem, Snapshot
-from ...worker_processes import WORKERS
+from ...worker_processes.process_pool import WORKERS
 from ...workflow.presets.schema import Preset
 from ..api.program_endpoints import ProgramEndpoints
 from ..auth.access import Access, login_missing

@@ -15,7 +15,7 @@ from ....errors import (
     ValidationError,
     WorkLimitError,
 )
-from ....worker_processes import WORKERS
+from ....worker_processes.process_pool import WORKERS
 from ....workflow.guest_workflow import part_of_registry, read_guest_metadata, values_by_role
 from ....workflow.loras.lora_values import parse_loras
 from ....workflow.metadata import Metadata, read_metadata

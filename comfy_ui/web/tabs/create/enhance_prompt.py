@@ -29,7 +29,7 @@ from ....prompts.language_models.model_choice import RULES, LanguageModel
 from ....prompts.language_models.sources import Source, find_source
 from ....prompts.language_models.text_encoder import TextEncoder
 from ....storage.records import JobError
-from ....worker_processes import WORKERS
+from ....worker_processes.process_pool import WORKERS
 from ....workflow.presets.preset_store import Preset
 from ...auth.access import Access
 from ...components.enhance_card import EnhanceSettings, draft_card, failed_card, writing_card

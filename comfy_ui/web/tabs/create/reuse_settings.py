@@ -10,7 +10,7 @@ from typing import Any, Final
 from ....errors import StorageError, ValidationError
 from ....library.video_editing import last_frame
 from ....storage.records import Job, LibraryItem
-from ....worker_processes import DECODING_VIDEO, WORKERS
+from ....worker_processes.process_pool import DECODING_VIDEO, WORKERS
 from ....workflow.presets.preset_store import Preset
 from ...components import preset_form
 from ...http.upload_routes import UploadRoutes

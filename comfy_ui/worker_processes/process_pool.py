@@ -1,8 +1,7 @@
-"""Untrusted work in processes that can be killed: decoding files, reading workflows.
+"""A pool of worker processes, started on first use.
 
 A thread cannot be ended, and a hostile file could hold it for minutes. A worker process has limits
-for CPU time and memory, and is killed when its caller is cancelled or the app stops. It is started
-on first use and reused.
+for CPU time and memory, and is killed when its caller is cancelled or the app stops. It is reused.
 
 ``anyio.to_process`` is not used: it runs the app's main module again in each worker, which fails
 for ``python -m comfy_ui``, leaves a process behind that is cancelled while it starts, and does not
@@ -17,22 +16,17 @@ import contextlib
 import os
 import pickle
 import re
-import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import ContextVar
-from dataclasses import dataclass
-from typing import Any, BinaryIO, Final, TypeVar
+from typing import Any, Final, TypeVar
 
-from .errors import ComfyHeadlessError, WorkLimitError
-from .user_turns import UserTurns
-
-if sys.platform != "win32":
-    import resource
+from ..errors import ComfyHeadlessError, WorkLimitError
+from ..user_turns import UserTurns
+from .worker_main import Limits, serve
 
 __all__ = [
     "DECODING_VIDEO",
@@ -42,38 +36,16 @@ __all__ = [
     "WORKERS",
     "Limits",
     "WorkerProcesses",
-    "report_progress",
-    "serve",
     "work_limited_to",
 ]
 
 T = TypeVar("T")
 
-_SERVE: Final = f"from {__name__} import serve; serve()"
+_SERVE: Final = f"from {serve.__module__} import serve; serve()"
 _SECRET: Final = re.compile("TOKEN|KEY|PASS|SECRET|AUTH", re.IGNORECASE)
-_MEMORY_BYTES: Final = 2 * 2**30  # masking an image of 64 million pixels takes 1.2 GB
-_NICE: Final = 10  # the event loop goes first, by a factor of ten
-_REPORT_INTERVAL_S: Final = 0.2
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """The limits of one call: CPU time and memory, where the platform limits them, and elapsed
-    time."""
-
-    cpu_s: int = 10
-    wall_s: float = 60.0
-    memory_bytes: int = _MEMORY_BYTES
-
-    def within(self, most: Limits) -> Limits:
-        """Return the lower limits of both."""
-        return Limits(
-            min(self.cpu_s, most.cpu_s),
-            min(self.wall_s, most.wall_s),
-            min(self.memory_bytes, most.memory_bytes),
-        )
-
-
+_USUAL: Final = Limits()
 DECODING_VIDEO: Final = Limits(cpu_s=60, wall_s=120.0)
 ENCODING_VIDEO: Final = Limits(cpu_s=900, wall_s=1800.0)
 """A minute of HD video."""
@@ -124,7 +96,7 @@ class WorkerProcesses:
         function: Callable[..., T],
         *arguments: Any,
         user_id: str = "",
-        limits: Limits = Limits(),
+        limits: Limits = _USUAL,
         on_progress: Callable[[float], None] | None = None,
     ) -> T:
         """Call ``function`` in a worker process and return its result.
@@ -135,7 +107,7 @@ class WorkerProcesses:
         Args:
             user_id: calls of the same user run one after the other; empty for no user.
             limits: of this call; those of :func:`work_limited_to` count, too.
-            on_progress: called in the event loop with what :func:`report_progress` receives.
+            on_progress: called in the event loop with what ``report_progress`` receives.
 
         Raises:
             WorkLimitError: the call exceeded its limits, or the process crashed.
@@ -158,7 +130,7 @@ class WorkerProcesses:
                 call.kill()
                 raise
 
-    def call(self, function: Callable[..., T], *arguments: Any, limits: Limits = Limits()) -> T:
+    def call(self, function: Callable[..., T], *arguments: Any, limits: Limits = _USUAL) -> T:
         """Call ``function`` in a worker process and wait for its result, in a thread of the caller.
 
         Raises:
@@ -166,13 +138,6 @@ class WorkerProcesses:
         """
         result: T = self._answer(_WorkerCall(function, arguments, limits))
         return result
-
-    def warm_up(self, function: Callable[..., Any], *arguments: Any) -> None:
-        """Start a process in the background, with the modules that ``function`` needs.
-
-        The first call need not wait for them then. Result and errors are dropped.
-        """
-        self._threads.submit(self._answer, _WorkerCall(function, arguments, Limits()))
 
     def close(self) -> None:
         """Kill all processes. A later call starts new ones."""
@@ -318,70 +283,6 @@ class _Process:
 
 def _stopped() -> ComfyHeadlessError:
     return ComfyHeadlessError("This was stopped.", retryable=True)
-
-
-class _Reporting:
-    """Where a worker process reports to; None in other processes."""
-
-    replies: BinaryIO | None = None
-    reported_at = 0.0
-
-
-def report_progress(fraction: float) -> None:
-    """Tell the caller of the running function how much of it is done, 0 to 1.
-
-    Does nothing outside a worker process, and soon after the last report.
-    """
-    now = time.monotonic()
-    if _Reporting.replies is not None and now - _Reporting.reported_at >= _REPORT_INTERVAL_S:
-        _Reporting.reported_at = now
-        pickle.dump(min(max(float(fraction), 0.0), 1.0), _Reporting.replies, protocol=5)
-        _Reporting.replies.flush()
-
-
-def serve() -> None:
-    """Answer requests from standard input until it ends. The main function of a worker process."""
-    requests, replies = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
-    _Reporting.replies = replies
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # prints must not mix with replies
-    if sys.platform != "win32":
-        os.nice(_NICE)
-        signal.signal(signal.SIGALRM, signal.SIG_DFL)
-        _lower(resource.RLIMIT_CORE, 0)
-    while True:
-        try:
-            function, arguments, limits = pickle.load(requests)  # noqa: S301 -- from the app
-        except EOFError:
-            return
-        if sys.platform != "win32":
-            _lower(resource.RLIMIT_AS, limits.memory_bytes)
-            _lower(resource.RLIMIT_CPU, int(time.process_time()) + 1 + limits.cpu_s)
-            signal.setitimer(signal.ITIMER_REAL, limits.wall_s)  # SIGALRM ends the process
-        reply = _reply(function, arguments)
-        if sys.platform != "win32":
-            signal.setitimer(signal.ITIMER_REAL, 0)
-        replies.write(reply)
-        replies.flush()
-
-
-def _reply(function: Callable[..., Any], arguments: tuple[Any, ...]) -> bytes:
-    try:
-        reply = True, function(*arguments)
-    except MemoryError:
-        reply = False, WorkLimitError("This needs too much memory.", hint="Use a smaller file.")
-    except Exception as error:  # noqa: BLE001 -- raised again by the caller
-        reply = False, error
-    try:
-        return pickle.dumps(reply, protocol=5)
-    except Exception as error:  # noqa: BLE001 -- an exception of a library may not allow it
-        return pickle.dumps((False, RuntimeError(f"{reply[1]!r:.500}: {error!r:.500}")))
-
-
-def _lower(kind: int, soft: int) -> None:
-    """Set a soft limit, where the platform has it; it can be raised again for the next call."""
-    if sys.platform != "win32":
-        with contextlib.suppress(ValueError, OSError):  # macOS has no limit of the address space
-            resource.setrlimit(kind, (soft, resource.getrlimit(kind)[1]))
 
 
 WORKERS: Final = WorkerProcesses()

@@ -12,12 +12,8 @@ from pathlib import Path
 import pytest
 
 from comfy_ui.errors import ComfyHeadlessError, ValidationError, WorkLimitError
-from comfy_ui.worker_processes import (
-    Limits,
-    WorkerProcesses,
-    report_progress,
-    work_limited_to,
-)
+from comfy_ui.worker_processes.process_pool import Limits, WorkerProcesses, work_limited_to
+from comfy_ui.worker_processes.worker_main import report_progress
 
 
 @pytest.fixture(scope="module")
@@ -101,6 +97,14 @@ async def test_run_process_has_no_secrets(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setenv("COMFYUI_TOKEN", "canary")
     pool = WorkerProcesses(1)
     assert "canary" not in (await pool.run(read_environment)).values()
+    pool.close()
+
+
+async def test_run_process_starts_without_slow_imports() -> None:
+    pool = WorkerProcesses(1)
+    modules = await pool.run(eval, "sorted(__import__('sys').modules)")
+    assert "comfy_ui.worker_processes.worker_main" in modules
+    assert not {"asyncio", "concurrent.futures", "logging", "pydantic", "PIL"} & {*modules}
     pool.close()
 
 

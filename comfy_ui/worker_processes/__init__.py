@@ -1,0 +1,1 @@
+"""Untrusted work in processes that can be killed: decoding files, reading workflows."""
