@@ -165,17 +165,21 @@ def postgres() -> Iterator[Any]:
 
 @pytest.fixture(autouse=True, scope="session")
 def _one_tls_context() -> Iterator[None]:
-    """Read the certificates once: httpx takes 28 ms of CPU for those of each client.
+    """Read certificates once: httpx takes 28 ms of CPU for those of each client.
 
-    Not those of a test with an authority of its own.
+    A test with an authority of its own has another file.
     """
     from httpx._transports import default
 
     create = default.create_ssl_context
-    shared = cache(create)
+
+    @cache
+    def create_with(_file: str | None, _folder: str | None, *args: Any, **options: Any) -> Any:
+        return create(*args, **options)
 
     def create_or_share(*args: Any, **options: Any) -> Any:
-        return (create if "SSL_CERT_FILE" in os.environ else shared)(*args, **options)
+        environment = os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR")
+        return create_with(*environment, *args, **options)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(default, "create_ssl_context", create_or_share)
