@@ -9,6 +9,7 @@
   let published = "";
   let query = "";
   let order = "folder";
+  const AGAIN_MS = 2000;
 
   const place = () => $("[data-model-files]");
 
@@ -27,9 +28,11 @@
   const named = (details) => details.closest("[data-id]")?.dataset.id ?? "trash";
 
   async function show() {
+    clearTimeout(timer);
     if (document.hidden) return (timer = setTimeout(show, 1000));
     const answer = await fetch("model-files").catch(() => null);
     if (answer?.ok) take(await answer.json());
+    else if (answer?.status !== 401 && place()?.offsetParent) timer = setTimeout(show, AGAIN_MS);
   }
   /** Change the setting, as under Settings. @param {string | null} value */
   async function saveToken(value) {

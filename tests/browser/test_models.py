@@ -9,6 +9,15 @@ import pytest
 
 pytestmark = pytest.mark.slow
 
+FAIL_ONCE_JS = """() => {
+  const {fetch} = window;
+  window.fetch = (address, ...rest) => {
+    if (address !== "model-files") return fetch(address, ...rest);
+    window.fetch = fetch;
+    return Promise.reject(new TypeError("no connection"));
+  };
+}"""
+
 
 def test_models_panel_searches_sorts_deletes_and_undoes_on_a_phone(
     person: Callable[..., Any], painter: Any
@@ -18,6 +27,7 @@ def test_models_panel_searches_sorts_deletes_and_undoes_on_a_phone(
     (folder / "panel_small.safetensors").write_bytes(b"a")
     (folder / "panel_large.safetensors").write_bytes(b"b" * 100_000)
     page = person(size={"width": 390, "height": 800})
+    page.evaluate(FAIL_ONCE_JS)
     page.get_by_role("tab", name="Status").click()
     page.locator("[data-model-files]").scroll_into_view_if_needed()
     rows = page.locator(".model-files > li:visible")
