@@ -88,6 +88,7 @@
   // Toggle events do not bubble.
   document.addEventListener("toggle", (/** @type {On<Event>} */ { target: picker }) => {
     if (!picker.matches?.(".picker") || !picker.open) return;
+    for (const cover of $$("img[data-src]", picker)) cover.src = cover.dataset.src;
     const search = $("[data-find-preset]", picker);
     search.value = "";
     showFilters(picker);

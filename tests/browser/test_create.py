@@ -489,9 +489,11 @@ def test_picker_filters_and_puts_favorites_first(used_page: Any) -> None:
     assert page.is_visible(".options :text('No preset matches')")
     page.reload()
     page.wait_for_selector("form.settings")
+    assert page.locator(".option .cover[src]").count() == 0  # no covers before they are shown
     page.click(".picker > summary")
     page.wait_for_selector(".preset-filters [name=favorite]:checked")
     page.click("[data-do=all-presets]")
+    page.wait_for_function("document.querySelector('.option .cover').naturalWidth > 0")
     first = "document.querySelector('.options .option').dataset.preset"
     for size in (support.PHONE, support.FULL_HD, support.WIDE):
         page.set_viewport_size(size)
