@@ -245,6 +245,7 @@
     const bar = $(".library .selection");
     const picking = root().classList.contains("picking");
     bar.hidden = !chosen.length && (!picking || showsDeleted());
+    $(".gradio-container").toggleAttribute("data-selecting", !bar.hidden); // toasts are above it
     root().classList.toggle("some", chosen.length > 0);
     $("[data-do=picking]", root()).setAttribute("aria-pressed", String(picking));
     const text = chosen.length ? `${chosen.length} selected` : "None selected";

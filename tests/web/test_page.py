@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from comfy_ui.errors import StorageError, ValidationError
+from comfy_ui.resources import assets_dir
 from comfy_ui.settings import Settings
 from comfy_ui.web import page, serve
 from comfy_ui.web.api.program_endpoints import NAMES
@@ -124,6 +125,12 @@ def test_app_unneeded_routes_are_closed(url: str, path: str) -> None:
 def test_api_info_lists_exactly_the_program_endpoints(url: str) -> None:
     _, text = get(f"{url}/gradio_api/info")
     assert set(json.loads(text)["named_endpoints"]) == {f"/{name}" for name in NAMES}
+
+
+def test_styles_do_not_search_the_whole_page_after_each_change() -> None:
+    styles = "".join(path.read_text("utf-8") for path in (assets_dir() / "css").glob("*.css"))
+    assert "#stage-area" in styles
+    assert "&:has(" not in styles
 
 
 def test_app_serves_covers_and_favicon(url: str) -> None:
