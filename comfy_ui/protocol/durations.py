@@ -20,6 +20,7 @@ KEPT_MEASUREMENTS: Final = 5
 MAX_SHAPES: Final = 2000
 UNIT_S: Final = 0.25
 """Assumed seconds of one unit of :attr:`.graph_cost.GraphCost.weights` on an unknown server."""
+_KEPT_RUNS: Final = 64
 _MAX_SCALE: Final = 16.0  # sizes that differ more say nothing about each other
 _MAX_S: Final = 7 * 86400.0
 _WARM_START: Final = 0.1  # the part of a start that remains when no model is loaded
@@ -54,10 +55,10 @@ class NodeDurations:
         # Their medians; None until they are needed.
         self._by_class: dict[str, dict[ShapeKey, Measurement | None]] = {}
         self._unsaved: dict[ShapeKey, None] = {}
-        self._runs: deque[Callable[[], Mapping[ShapeKey, Measurement]]] = deque()
+        self._runs: deque[Callable[[], Mapping[ShapeKey, Measurement]]] = deque(maxlen=_KEPT_RUNS)
 
     def __len__(self) -> int:
-        self.catch_up()
+        self._catch_up()
         return len(self._known)
 
     def learn(self, measurements: Mapping[ShapeKey, Measurement]) -> None:
@@ -68,20 +69,21 @@ class NodeDurations:
                 self._unsaved[key] = None
 
     def learn_later(self, measure: Callable[[], Mapping[ShapeKey, Measurement]]) -> None:
-        """Learn from a run when something is asked, or at :meth:`catch_up`.
+        """Learn from a run when something is asked; only from the newest runs until then.
 
-        To measure a run takes a part of a millisecond, for which its result should not wait.
+        To measure a run takes a part of a millisecond, as much as a fifth of a client's work for
+        it, and a program that asks for no progress never needs it.
         """
         self._runs.append(measure)
 
-    def catch_up(self) -> None:
+    def _catch_up(self) -> None:
         """Learn from the runs that have been put off."""
         while self._runs:
             self.learn(self._runs.popleft()())
 
     def take_unsaved(self) -> dict[ShapeKey, tuple[Measurement, ...]]:
         """Return what was learned since the last call, for a store."""
-        self.catch_up()
+        self._catch_up()
         unsaved = {key: self.measurements(key) for key in self._unsaved if key in self._known}
         self._unsaved.clear()
         return unsaved
@@ -98,12 +100,12 @@ class NodeDurations:
 
     def measurements(self, key: ShapeKey) -> tuple[Measurement, ...]:
         """Return what is known of a shape, oldest first."""
-        self.catch_up()
+        self._catch_up()
         return tuple(self._known.get(key, ()))
 
     def estimate(self, shape: NodeShape, *, cold: bool) -> Measurement | None:
         """Return the expected duration of a node; None if its class never ran here."""
-        self.catch_up()
+        self._catch_up()
         known = self._by_class.get(shape.class_type)
         if not known:
             return None

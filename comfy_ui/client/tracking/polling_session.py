@@ -92,4 +92,3 @@ class PollingSession:
         if not any(job.settled for job in jobs):
             next_poll_at = next_poll_at if deadline is None else min(next_poll_at, deadline)
             time.sleep(max(0.0, next_poll_at - self._clock()))
-        self._durations.catch_up()

@@ -230,10 +230,8 @@ class Session:
 
     def _changed(self, job: TrackedJob) -> None:
         settled = job.settled
-        if settled:
-            put_off(self._durations.catch_up)  # the tasks that this wakes go first
-            if job.prompt_id not in self._waiting:
-                self._unwatched(job)
+        if settled and job.prompt_id not in self._waiting:
+            self._unwatched(job)
         for event, end_only in self._waiting.get(job.prompt_id, {}).items():
             if settled or not end_only:
                 event.set()
