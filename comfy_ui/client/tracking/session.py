@@ -229,10 +229,10 @@ class Session:
     # -- polling
 
     def _changed(self, job: TrackedJob) -> None:
-        settled = job.settled
-        if settled and job.prompt_id not in self._waiting:
+        settled, watchers = job.settled, self._waiting.get(job.prompt_id, {})
+        if settled and not watchers:
             self._unwatched(job)
-        for event, end_only in self._waiting.get(job.prompt_id, {}).items():
+        for event, end_only in watchers.items():
             if settled or not end_only:
                 event.set()
         now = self._clock()

@@ -179,8 +179,10 @@ class FileTransfers:
         for attempt in itertools.count(1):
             before = download.received
             try:
-                headers = {**call.headers, **download.resume_headers}
-                answer: ApiResponse = yield Fetch(replace(call, headers=headers), download)
+                resumed = call
+                if headers := download.resume_headers:
+                    resumed = replace(call, headers={**call.headers, **headers})
+                answer: ApiResponse = yield Fetch(resumed, download)
                 if answer.status in (200, 206) and not is_page(answer):
                     download.check()
                     return
