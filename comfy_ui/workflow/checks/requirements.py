@@ -44,7 +44,8 @@ def preset_problems(
     least = (chosen.min_comfyui if chosen else None) or preset.min_comfyui
     problems = [*version_problem(least, comfyui_version)]
     graph = patched_graph(preset, chosen)
-    problems += missing_nodes(sorted(classes(graph) - set(library)), library, shipped).values()
+    missing = sorted(name for name in classes(graph) if name not in library)
+    problems += missing_nodes(missing, library, shipped).values()
     for model in models_for(preset, chosen):
         present = _present_files(preset, graph, model, library)
         if present is not None and find_model(model.filename, present, model.alternatives) is None:

@@ -166,7 +166,7 @@ def value_problems(preset: Preset, object_info: ObjectInfo) -> Iterator[Problem]
     library = as_library(object_info)
     for param in preset.params:
         spec = _spec(preset, param, library)
-        if spec is None or param.role in {*MODEL_ROLES, *FILE_ROLES}:
+        if spec is None or param.role in MODEL_ROLES or param.role in FILE_ROLES:
             continue  # a missing file is a separate problem
         low, high = limits(param, spec) if param.role in NUMBER_ROLES else (0.0, 0.0)
         if low > high or choices(param, spec) == ():
