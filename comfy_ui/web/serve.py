@@ -233,6 +233,7 @@ def launch(settings: Settings, *, block: bool = True) -> Any:
                 "openapi_url": None,
             },
             prevent_thread_lock=True,
+            ssl_verify=False,  # it asks itself over HTTP, for which it would read certificates
         )
     logging.adopt("uvicorn", "asyncio")  # uvicorn has set its own handlers by now
     if failed:
