@@ -20,6 +20,7 @@ import json
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -71,8 +72,7 @@ class McpTools:
         self._api = api
         self._services = services
         self._access = access
-        self._arguments = {name: _arguments(getattr(api, name)) for name in NAMES}
-        self._tools = [_tool(name, getattr(api, name), self._arguments[name]) for name in NAMES]
+        self._arguments, self._tools = _declared()
         self._short_calls = asyncio.Semaphore(_MAX_SHORT_CALLS)
         self._presets: tuple[object, str] = None, ""  # the last list, and its JSON
         self._running: dict[tuple[str, types.RequestId], _Call] = {}
@@ -463,6 +463,14 @@ def _progress_message(answer: Mapping[str, Any]) -> str:
     return str(answer["phase"])
 
 
+@cache
+def _declared() -> tuple[dict[str, type[BaseModel]], list[types.Tool]]:
+    """Return the parameters of each endpoint, and the tools."""
+    endpoints = {name: getattr(ProgramEndpoints, name) for name in NAMES}
+    arguments = {name: _arguments(endpoint) for name, endpoint in endpoints.items()}
+    return arguments, [_tool(name, endpoints[name], arguments[name]) for name in NAMES]
+
+
 def _tool(name: str, endpoint: Any, arguments: type[BaseModel]) -> types.Tool:
     return types.Tool(
         name=name,
@@ -476,7 +484,7 @@ def _tool(name: str, endpoint: Any, arguments: type[BaseModel]) -> types.Tool:
 
 
 def _arguments(endpoint: Any) -> type[BaseModel]:
-    """Return an endpoint's parameters, except the request."""
+    """Return the parameters that a caller of an endpoint gives."""
     parameters = inspect.signature(endpoint, eval_str=True).parameters.values()
     fields: dict[str, Any] = {
         parameter.name: (
@@ -484,7 +492,7 @@ def _arguments(endpoint: Any) -> type[BaseModel]:
             ... if parameter.default is parameter.empty else parameter.default,
         )
         for parameter in parameters
-        if parameter.name != "request"
+        if parameter.name not in {"self", "request"}
     }
     strict = ConfigDict(extra="forbid", strict=True)
     return create_model(endpoint.__name__, __config__=strict, **fields)
