@@ -186,6 +186,17 @@ def _one_tls_context() -> Iterator[None]:
         yield
 
 
+@pytest.fixture
+def quick_passwords(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hash passwords in a moment: the real work takes 0.1 s of CPU and 32 MiB each time.
+
+    For tests whose passwords no other process checks.
+    """
+    from comfy_ui.web.auth import accounts
+
+    monkeypatch.setitem(accounts._COST, "n", 16)
+
+
 @pytest.fixture(autouse=True)
 def _closed_circuits() -> None:
     """Forget which servers failed: ports come again, with the servers of other tests on them."""

@@ -483,6 +483,7 @@ def test_run_ctrl_c_cancels_the_job_on_the_server(tmp_path: Path) -> None:
         assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.usefixtures("quick_passwords")
 def test_users_adds_lists_and_removes_accounts(tmp_path, capsys, monkeypatch) -> None:
     folder = ["--data-dir", str(tmp_path)]
     monkeypatch.setattr("sys.stdin", io.StringIO("long enough\n"))
@@ -517,6 +518,7 @@ def test_keys_creates_lists_and_revokes_keys(tmp_path, capsys, monkeypatch) -> N
     assert capsys.readouterr().out == ""
 
 
+@pytest.mark.usefixtures("quick_passwords")
 def test_keys_create_takes_a_user_and_at_most_their_role(tmp_path, capsys, monkeypatch) -> None:
     folder = ["--data-dir", str(tmp_path)]
     monkeypatch.setattr("sys.stdin", io.StringIO("long enough\nlong enough\n"))

@@ -17,11 +17,7 @@ from comfy_ui.web.auth.accounts import Accounts, Role, TooManyTriesError
 from comfy_ui.web.auth.login_limits import Caller
 from comfy_ui.web.auth.login_sessions import LoginSessions
 
-
-@pytest.fixture(autouse=True)
-def cheap_hashes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Lower the scrypt cost, which would only slow the tests down."""
-    monkeypatch.setitem(module._COST, "n", 16)
+pytestmark = pytest.mark.usefixtures("quick_passwords")
 
 
 @pytest.fixture

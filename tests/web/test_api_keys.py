@@ -11,7 +11,6 @@ from starlette.requests import Request
 from comfy_ui.errors import StorageError, ValidationError
 from comfy_ui.logging import redact
 from comfy_ui.private_files import FileDocuments
-from comfy_ui.web.auth import accounts as accounts_module
 from comfy_ui.web.auth.access import Access, AccessMode, login_missing
 from comfy_ui.web.auth.accounts import ADMIN_LOGIN, GUEST, Accounts, Role, TooManyTriesError
 from comfy_ui.web.auth.api_keys import KEYS_FILE, USES_FILE, ApiKeys, InvalidKeyError
@@ -22,9 +21,7 @@ from comfy_ui.web.auth.login_limits import Caller
 HERE = Caller("192.0.2.7")
 
 
-@pytest.fixture(autouse=True)
-def cheap_hashes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(accounts_module._COST, "n", 16)
+pytestmark = pytest.mark.usefixtures("quick_passwords")
 
 
 @pytest.fixture

@@ -11,6 +11,8 @@ from comfy_ui.private_files import FileDocuments
 from comfy_ui.web.auth.accounts import Accounts, Role
 from comfy_ui.web.auth.invitations import INVITATION_S, InvitationEndedError, Invitations
 
+pytestmark = pytest.mark.usefixtures("quick_passwords")
+
 
 def test_invitation_gives_its_role_once_and_ends_after_a_week(tmp_path: Path) -> None:
     time = 0.0

@@ -12,7 +12,7 @@ import pytest
 from starlette.requests import Request
 
 from comfy_ui.errors import StorageError
-from comfy_ui.web.auth import accounts as accounts_module, limit_counters
+from comfy_ui.web.auth import limit_counters
 from comfy_ui.web.auth.access import Access, AccessMode
 from comfy_ui.web.auth.accounts import Accounts, Role, TooManyTriesError
 from comfy_ui.web.auth.key_limits import KeyLimits, KeyRequests
@@ -85,10 +85,8 @@ async def test_rate_limit_refills_with_time(apps: Apps) -> None:
                 await asyncio.sleep(wait_s)
 
 
-async def test_wrong_passwords_count_for_both_apps_together(
-    apps: Apps, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(accounts_module._COST, "n", 16)
+@pytest.mark.usefixtures("quick_passwords")
+async def test_wrong_passwords_count_for_both_apps_together(apps: Apps) -> None:
     one, other = (Accounts(counters=counters) for counters in (apps.one, apps.other))
     for accounts in (one, other):
         accounts.add_for_now("anna", "secret", Role.ADMIN, salt=b"salt")

@@ -8,15 +8,11 @@ from fastapi import HTTPException
 from comfy_ui.errors import ValidationError
 from comfy_ui.private_files import FileDocuments
 from comfy_ui.settings import Settings
-from comfy_ui.web.auth import accounts as accounts_module
 from comfy_ui.web.auth.access import AccessMode
 from comfy_ui.web.auth.accounts import ADMIN_LOGIN, GUEST, Accounts, Role
 from comfy_ui.web.auth.logins import checker, logins_of
 
-
-@pytest.fixture(autouse=True)
-def cheap_hashes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(accounts_module._COST, "n", 16)
+pytestmark = pytest.mark.usefixtures("quick_passwords")
 
 
 def logins(

@@ -15,7 +15,6 @@ from starlette.routing import Route
 from starlette.testclient import TestClient
 
 from comfy_ui.errors import WorkLimitError
-from comfy_ui.web.auth import accounts as accounts_module
 from comfy_ui.web.auth.access import Access, AccessMode
 from comfy_ui.web.auth.accounts import Accounts, Role
 from comfy_ui.web.http import middleware
@@ -23,6 +22,8 @@ from comfy_ui.web.http.middleware import AccessMiddleware, _AnswerTooLargeError
 from comfy_ui.web.http.request_budgets import LARGE_JSON, budget_of
 from comfy_ui.web.http.same_site import SameSiteMiddleware
 from comfy_ui.worker_processes.process_pool import Limits, WorkerProcesses
+
+pytestmark = pytest.mark.usefixtures("quick_passwords")
 
 PAGE = "<html><script>1</script><script src=x></script></html>"
 
@@ -77,11 +78,6 @@ def client(
     app.auth = accounts.verify if accounts else None  # type: ignore[attr-defined]
     app.tokens, app.cookie_id = {}, "c"  # type: ignore[attr-defined]
     return TestClient(app, base_url=f"http://{host}")
-
-
-@pytest.fixture(autouse=True)
-def cheap_hashes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(accounts_module._COST, "n", 16)
 
 
 @pytest.fixture

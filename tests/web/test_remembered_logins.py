@@ -20,6 +20,8 @@ from comfy_ui.web.auth.accounts import Accounts, Role
 from comfy_ui.web.auth.login_devices import CURRENT
 from comfy_ui.web.auth.remembered_logins import LOGIN_COOKIE, REMEMBERED_S, RememberedLogins
 
+pytestmark = pytest.mark.usefixtures("quick_passwords")
+
 
 @pytest.fixture
 def accounts() -> Accounts:
