@@ -7,6 +7,8 @@ import gzip
 import json
 import logging
 import os
+import shlex
+import sys
 from collections import Counter
 from collections.abc import Generator, Iterator
 from functools import cache
@@ -99,6 +101,16 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     if not _is_whole_suite(config) or "not live" not in config.option.markexpr:
         return 0
     return min(2 * (os.cpu_count() or 1) + 1, MAX_WORKERS)
+
+
+def pytest_xdist_setupnodes(specs: list[Any]) -> None:
+    """Make workers of forks: each would import Gradio for four seconds of CPU time."""
+    if sys.platform == "linux":  # macOS stops forks that use its frameworks, Windows has none
+        from tests import preloaded
+
+        preloaded.start()
+        for spec in specs:
+            spec.python = shlex.join([sys.executable, preloaded.__file__])
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
-import runpy
 import shutil
 import socket
-import sys
 import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache, cached_property, partial
-from multiprocessing.context import ForkServerContext, ForkServerProcess
 from pathlib import Path
 from typing import Any
 from urllib.error import URLError
@@ -22,8 +18,11 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from tests.preloaded import Fork
+
 ROOT = Path(__file__).resolve().parents[2]
 START_S = 90.0
+RUN_APP = "import runpy; runpy.run_path('app.py', run_name='__main__')"
 CHROMIUM_ARGS = [
     "--no-sandbox",
     "--disable-gpu",
@@ -147,14 +146,12 @@ def running_app(data_dir: Path, **environment: str) -> Iterator[str]:
 
 
 @contextmanager
-def app_process(
-    data_dir: Path, log: Path, **environment: str
-) -> Iterator[tuple[str, ForkServerProcess]]:
+def app_process(data_dir: Path, log: Path, **environment: str) -> Iterator[tuple[str, Fork]]:
     """Run ``app.py`` in a process of its own and yield its address and the process.
 
     Its port is ``COMFY_UI_PORT`` in the environment, else a free one.
 
-    The process is a fork of one that has imported Gradio, which costs ten seconds of CPU each time.
+    The process is a fork of one that has imported Gradio, which costs four seconds of CPU time.
     ``tests/web/test_space.py`` and ``tests/cli`` start Python itself.
     """
     port = environment.setdefault("COMFY_UI_PORT", str(free_port()))
@@ -166,39 +163,20 @@ def app_process(
         "NO_PROXY": "127.0.0.1,localhost",
         **environment,
     }
-    process = _preloaded().Process(target=_run_app, args=(environment, log), daemon=True)
-    process.start()
+    with Path(os.devnull).open() as nothing, log.open("wb") as output:
+        files = nothing.fileno(), output.fileno(), output.fileno()
+        process = Fork(RUN_APP, environment, ROOT, files)
     try:
         yield _ready(f"http://127.0.0.1:{port}", process, log), process
     finally:
         process.terminate()
         process.join(20)
-        if process.is_alive():
-            process.kill()
-            process.join()
+        process.kill()
+        process.join()
         process.close()
 
 
-@cache
-def _preloaded() -> ForkServerContext:
-    """Start the process that all apps are forks of."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["tests.browser.preloaded", __name__])
-    return context
-
-
-def _run_app(environment: dict[str, str], log: Path) -> None:
-    with log.open("wb") as output:
-        os.dup2(output.fileno(), 1)
-        os.dup2(output.fileno(), 2)
-    os.environ.clear()
-    os.environ.update(environment)
-    os.chdir(ROOT)
-    sys.argv = ["app.py"]
-    runpy.run_path("app.py", run_name="__main__")
-
-
-def _ready(url: str, process: ForkServerProcess, log: Path) -> str:
+def _ready(url: str, process: Fork, log: Path) -> str:
     deadline = time.monotonic() + START_S
     while time.monotonic() < deadline:
         if not process.is_alive():

@@ -252,7 +252,7 @@ class _Run:
 async def kill_workers(plan: Plan, server: PostgresServer) -> Account:
     """Run a plan; afterwards measure single jobs, and what they cost in the queue."""
     account = Account(jobs=plan.jobs + plan.workers + plan.quiet_jobs)
-    processes.preload(apps=bool(plan.replicas))
+    processes.preload()
     cpu_s = processes.cpu_s()
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)

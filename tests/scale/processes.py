@@ -21,6 +21,7 @@ from comfy_ui.client import ComfyWSClient
 from comfy_ui.errors import ComfyHeadlessError
 from comfy_ui.scale.worker_process import run_worker
 from comfy_ui.settings import Settings
+from tests import preloaded
 from tests.browser import support
 from tests.browser.nginx import running_nginx, scale_conf
 from tests.jobs.death_processes import serve_engine
@@ -29,10 +30,9 @@ _PROCESSES: Final = multiprocessing.get_context("forkserver")
 _HZ: Final = os.sysconf("SC_CLK_TCK")
 
 
-def preload(*, apps: bool) -> None:
-    """Import what the processes need once, before the first of them starts."""
-    modules = ["comfy_ui.web.page", "comfy_ui.web.serve", "tests.browser.support"] if apps else []
-    _PROCESSES.set_forkserver_preload([__name__, *modules])
+def preload() -> None:
+    """Import what engines and workers need once, before the first of them starts."""
+    _PROCESSES.set_forkserver_preload([__name__])
 
 
 def cpu_s(*others: int) -> float:
@@ -48,9 +48,9 @@ def cpu_s(*others: int) -> float:
 
 
 def _forkserver_pids() -> list[int]:
-    """Return the server that starts the processes; its figures include those that have ended."""
+    """Return those that start the processes; their figures include those that have ended."""
     pid = forkserver._forkserver._forkserver_pid  # type: ignore[attr-defined]
-    return [] if pid is None else [pid]
+    return [*preloaded.pids(), *([] if pid is None else [pid])]
 
 
 @contextmanager
@@ -184,7 +184,7 @@ class Replicas:
         conf = partial(scale_conf, folder, addresses=self.addresses)
         self.url = self._stack.enter_context(running_nginx(folder, conf, login="/login"))
 
-    def _start(self, number: int) -> tuple[ExitStack, ForkServerProcess]:
+    def _start(self, number: int) -> tuple[ExitStack, preloaded.Fork]:
         stack = ExitStack()
         port = {"COMFY_UI_PORT": str(self._ports[number])}
         log = self._logs / f"app{number}.log"

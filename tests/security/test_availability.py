@@ -19,6 +19,7 @@ from tests.security.test_resource_limits import App
 PRESET = "z_image_turbo"
 SLOWEST_S = 2.0
 """Generous: the attacker and the app share the machine."""
+_LIMIT_FILES = "import resource; resource.setrlimit(resource.RLIMIT_NOFILE, (1024, 1024))"
 
 
 @pytest.fixture(scope="module")
@@ -27,16 +28,9 @@ def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
     folder = tmp_path_factory.mktemp("availability") / "data"
     engine = {"COMFY_UI_DEMO": "true", "COMFY_UI_DEMO_SPEED": "0.5", "COMFY_UI_MCP": "true"}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(support, "_run_app", _run_app_with_1024_files)
+        patch.setattr(support, "RUN_APP", f"{_LIMIT_FILES}; {support.RUN_APP}")
         with support.running_app(folder, COMFY_UI_HOST="0.0.0.0", **engine) as url:
             yield App(url, folder)
-
-
-def _run_app_with_1024_files(environment: dict[str, str], log: Path) -> None:
-    import resource
-
-    resource.setrlimit(resource.RLIMIT_NOFILE, (1024, 1024))
-    support._run_app(environment, log)
 
 
 @asynccontextmanager
