@@ -19,9 +19,10 @@
     const echo = echoOf(field);
     if (!echo) return;
     const style = /** @type {any} */ (getComputedStyle(field));
-    for (const name of COPIED) echo.style[name] = style[name];
+    const copied = Object.fromEntries(COPIED.map((name) => [name, style[name]]));
     // Without the scroll bar, which narrows the field's lines.
-    Object.assign(echo.style, { left: `${field.offsetLeft}px`, top: `${field.offsetTop}px`, width: `${field.offsetWidth - scrollBar(field, style)}px`, height: `${field.offsetHeight}px` });
+    const box = { left: `${field.offsetLeft}px`, top: `${field.offsetTop}px`, width: `${field.offsetWidth - scrollBar(field, style)}px`, height: `${field.offsetHeight}px` };
+    Object.assign(echo.style, copied, box); // after all was read: each read after a write computes the page's layout
     echo.scrollTop = field.scrollTop;
   }
   const scrollBar = (field, style) => field.offsetWidth - field.clientWidth - parseFloat(style.borderLeftWidth) - parseFloat(style.borderRightWidth);
@@ -29,18 +30,18 @@
   /** @param {AnyElement} field */
   function draw(field) {
     let echo = echoOf(field);
-    if (!echo) {
+    const isNew = !echo;
+    if (isNew) {
       echo = make("div", { className: "echo", ariaHidden: "true", translate: false });
       field.before(echo);
       sizes.observe(field);
       field.addEventListener("scroll", () => (echo.scrollTop = field.scrollTop), { passive: true });
-      fit(field);
     }
     const text = field.value;
     if (echo.comfyText === text) return;
     echo.comfyText = text;
     echo.replaceChildren(...promptParts(text).map(({ kind, text: part }) => (kind ? make("i", { className: `syntax ${kind}-mark`, textContent: part }) : part)), "\n");
-    fit(field);
+    if (isNew) fit(field); // later the observer and the listener above do
   }
   const drawAll = () => $$(FIELDS).forEach(draw);
 
@@ -57,6 +58,7 @@
     is: (element) => element instanceof Element && element.matches(FIELDS),
     place(field, at) {
       draw(field);
+      fit(field);
       const range = document.createRange();
       const texts = document.createTreeWalker($(".echo", field.parentElement), NodeFilter.SHOW_TEXT);
       let left = at;
