@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import io
 import json
-import time
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 from pathlib import Path
@@ -30,9 +29,9 @@ from comfy_ui.web.tabs.create.reuse_settings import recall
 from comfy_ui.web.tabs.library_tab import LibraryTab
 from comfy_ui.web.tabs.workflows.blueprint_tools import BlueprintTools
 from comfy_ui.web.tabs.workflows.form_editor import FormEditor
-from comfy_ui.worker_processes.worker_main import report_progress
 from comfy_ui.workflow.presets.preset_store import list_presets
 from tests.jobs.support import end_of
+from tests.web.half_videos import cut_half, join_half
 from tests.web.support import Page
 from tests.web.web_app import WebApp, open_web_app
 
@@ -237,16 +236,6 @@ async def trimmed(browser: httpx.AsyncClient, **wanted: float) -> dict[str, Any]
     events = [line for line in answer.text.splitlines() if line.startswith("data: ")]
     last: dict[str, Any] = json.loads(events[-1].removeprefix("data: "))
     return last
-
-
-def cut_half(_: Path, target: Path, *__: float) -> None:
-    target.write_bytes(b"half")
-    report_progress(0.5)
-    time.sleep(600)
-
-
-def join_half(_: Path, __: Path, target: Path) -> None:
-    cut_half(target, target)
 
 
 @pytest.mark.slow

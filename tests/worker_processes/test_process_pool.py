@@ -13,7 +13,13 @@ import pytest
 
 from comfy_ui.errors import ComfyHeadlessError, ValidationError, WorkLimitError
 from comfy_ui.worker_processes.process_pool import Limits, WorkerProcesses, work_limited_to
-from comfy_ui.worker_processes.worker_main import report_progress
+from tests.worker_processes.calls import (
+    allocate,
+    read_environment,
+    refuse,
+    report_half,
+    spin,
+)
 
 
 @pytest.fixture(scope="module")
@@ -21,31 +27,6 @@ def workers() -> Iterator[WorkerProcesses]:
     pool = WorkerProcesses(2)
     yield pool
     pool.close()
-
-
-def refuse() -> None:
-    raise ValidationError("This is wrong.", hint="Do it right.")
-
-
-def read_environment() -> dict[str, str]:
-    return dict(os.environ)
-
-
-def spin(path: str = "") -> None:
-    if path:
-        Path(path).write_text(str(os.getpid()))
-    while True:
-        pass
-
-
-def fill_memory() -> int:
-    return len(bytearray(8 * 2**30))
-
-
-def report_half() -> str:
-    report_progress(0.5)
-    report_progress(0.6)  # too soon after the first
-    return "done"
 
 
 def alive(pid: int) -> bool:
@@ -123,7 +104,7 @@ async def test_run_call_beyond_its_elapsed_time_raises(workers: WorkerProcesses)
 @pytest.mark.skipif(sys.platform != "linux", reason="other platforms do not limit it")
 async def test_run_call_beyond_its_memory_raises(workers: WorkerProcesses) -> None:
     with pytest.raises(WorkLimitError, match="memory"):
-        await workers.run(fill_memory)
+        await workers.run(allocate, 8 * 2**30)
 
 
 @pytest.mark.slow
@@ -135,16 +116,16 @@ async def test_work_limited_to_lowers_the_limits_of_calls_until_its_block_ends(
         with pytest.raises(WorkLimitError, match="too long"):
             await workers.run(spin, limits=Limits(cpu_s=40))
         with pytest.raises(WorkLimitError, match="memory"):
-            await workers.run(bytearray, 2**29, limits=Limits(cpu_s=40))
+            await workers.run(allocate, 2**29, limits=Limits(cpu_s=40))
         begun = asyncio.Event()
 
-        async def later() -> bytearray:
+        async def later() -> int:
             await begun.wait()
-            return await workers.run(bytearray, 2**29)
+            return await workers.run(allocate, 2**29)
 
         task = asyncio.create_task(later())
     begun.set()
-    assert len(await task) == 2**29, "a background task outlives the request that started it"
+    assert await task == 2**29, "a background task outlives the request that started it"
 
 
 async def test_run_cancelled_kills_the_process(workers: WorkerProcesses, tmp_path: Path) -> None:
