@@ -62,8 +62,9 @@ async def main(url: str, authorization: str, graph: dict[str, Any]) -> dict[str,
         seen["tools"] = sorted(tool.name for tool in (await client.list_tools()).tools)
         seen["presets"] = await call("presets")
         seen["enhance"] = await call("enhance", prompt="a cat")
+        small = {"width": 384, "height": 384, "steps": 4}
         seen["generate"] = await call(
-            "generate", on_progress, preset="sd15", prompt="a cat", values={"steps": 4}
+            "generate", on_progress, preset="sd15", prompt="a dune", values=small
         )
         job = seen["generate"]["data"]["job"]
         seen["job"] = await call("job", job_id=job)
@@ -72,7 +73,7 @@ async def main(url: str, authorization: str, graph: dict[str, Any]) -> dict[str,
         seen["resume"] = await call("resume")
         seen["run_workflow"] = await call("run_workflow", workflow=graph)
         small = {"width": 256, "height": 256, "frames": 9, "fps": 8, "steps": 1}
-        made = await call("generate", preset="wan22_5b", prompt="a river", values=small)
+        made = await call("generate", preset="wan22_5b", prompt="a dune", values=small)
         video = made["data"]["job"]
         seen["extend"] = await call("extend", job_id=video, values={"frames": 5})
         seen["trim"] = await call("trim", job_id=video, start_s=0.25, end_s=0.75)

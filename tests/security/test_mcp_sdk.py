@@ -100,7 +100,8 @@ def basic(name: str | None) -> str:
 
 def graph() -> dict[str, Any]:
     """A graph that no preset can produce."""
-    workflow = compile_workflow("sd15", prompt="a cat", seed=3, steps=4)
+    size = {"width": 384, "height": 384}
+    workflow = compile_workflow("sd15", prompt="a dune", seed=3, steps=4, **size)
     samples = next(number for number, node in workflow.items() if node["class_type"] == "KSampler")
     save_latent = {
         "class_type": "SaveLatent",

@@ -242,8 +242,9 @@ def test_connect_to_another_server_lets_running_jobs_finish(
         PageClient.open(page, "vera") as vera,
         ThreadPoolExecutor() as pool,
     ):
+        values = {"steps": 40, "width": 384, "height": 384}
         futures = [
-            pool.submit(vera.call, "generate", "sd15", f"cat {number}", {"steps": 40})
+            pool.submit(vera.call, "generate", "sd15", f"dune {number}", values)
             for number in range(3)
         ]
         follow = next(fn for fn in page.fns.values() if fn.name == "_draw")

@@ -57,7 +57,7 @@ async def visit(app: WebApp) -> AsyncIterator[Visit]:
 
 
 async def result(app: WebApp, user_id: str, preset: str = "sdxl", **values: Any) -> LibraryItem:
-    values = {"prompt": "a fox", "seed": 42, "width": 256, "height": 256, "steps": 3, **values}
+    values = {"prompt": "a dune", "seed": 42, "width": 256, "height": 256, "steps": 3, **values}
     job = await app.service.submit(JobRequest(user_id=user_id, preset=preset, values=values))
     return (await end_of(app.service, job)).items[0]
 
@@ -106,7 +106,7 @@ async def test_one_press_variation_keeps_settings_and_records_its_parent(
 ) -> None:
     parent = await result(app, visit[1])
     subtle = await go_on(app, visit, "subtle", parent)
-    assert (subtle.preset, subtle.prompt, subtle.parent_id) == ("sdxl_img2img", "a fox", parent.id)
+    assert (subtle.preset, subtle.prompt, subtle.parent_id) == ("sdxl_img2img", "a dune", parent.id)
     assert subtle.values["strength"] == 0.35
     assert subtle.values["steps"] == 3
     assert subtle.seed != 42
@@ -126,7 +126,7 @@ async def test_one_press_variation_keeps_settings_and_records_its_parent(
 async def test_one_press_upscale_keeps_prompt_and_seed_of_each_result(
     app: WebApp, visit: Visit
 ) -> None:
-    parents = [await result(app, visit[1], prompt=prompt) for prompt in ("a fox", "an owl")]
+    parents = [await result(app, visit[1], prompt=prompt) for prompt in ("a dune", "an owl")]
     await end_of(app.service, await go_on(app, visit, "upscale", *parents))
     for parent in parents:
         (child,) = await app.service.library.children(parent.id, visit[1])
@@ -157,7 +157,7 @@ async def test_one_press_extend_twice_joins_the_clips_without_encoding_again(
     shown, packets = [first], [video_packets(first.path)]
     for press in ("once", "twice"):
         job = await go_on(app, visit, "extend", shown[-1], press=press)
-        assert (job.prompt, job.parent_id) == ("a fox", shown[-1].id)
+        assert (job.prompt, job.parent_id) == ("a dune", shown[-1].id)
         assert job.seed != 42
         (longer,) = (await end_of(app.service, job)).items
         shown.append(longer)
@@ -180,7 +180,7 @@ async def test_one_press_video_upscale_and_interpolate_keep_its_length(
     video = await result(app, visit[1], "wan22_5b", **VIDEO)
     assert set(one_press_ways(video, app.services.catalog)) == {"extend", "upscale", "interpolate"}
     larger = (await end_of(app.service, await go_on(app, visit, "upscale", video))).items[0]
-    assert (larger.width, larger.height, larger.prompt) == (512, 512, "a fox")
+    assert (larger.width, larger.height, larger.prompt) == (512, 512, "a dune")
     job = await go_on(app, visit, "interpolate", video, press="other")
     smooth = (await end_of(app.service, job)).items[0]
     assert smooth.parent_id == video.id
@@ -279,7 +279,7 @@ async def test_trim_and_timelines_of_a_video(app: WebApp, visit: Visit) -> None:
     wanted = {"item": video.id, "start_s": 0.25, "end_s": 0.75}
     made = await trimmed(browser, **wanted)
     part = await app.service.library.item(made["item"], user_id)
-    assert (part.parent_id, part.prompt, part.seed) == (video.id, "a fox", 42)
+    assert (part.parent_id, part.prompt, part.seed) == (video.id, "a dune", 42)
     assert len(video_packets(part.path)) == 4
     assert await trimmed(browser, **wanted) == made  # a repeated request
     assert video.path.read_bytes() == original
