@@ -1,7 +1,7 @@
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from collections.abc import Callable, Generator, Iterator
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from tests.browser import support
 from tests.client.publisher import Publisher, publishing
 
 STEPS_PER_SECOND = 12.0
+SHOWN_CHARACTERS = 2_000
 
 
 @pytest.fixture(scope="session")
@@ -83,6 +84,18 @@ def pytest_runtest_teardown(nextitem: pytest.Item | None) -> None:
     """End Chromium after the last test of this folder. pytest has no scope for a mere folder."""
     if nextitem is None or Path(__file__).parent not in nextitem.path.parents:
         _of_this_folder.close()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Add to a failure what its pages show: most failures are waits for what never came."""
+    report = yield
+    if report.when == "call" and report.failed and _opened:
+        for page in _opened[0].pages:
+            with suppress(Exception):  # a page may have crashed
+                shown = page.inner_text("body", timeout=5_000)
+                report.sections.append((page.url, shown[:SHOWN_CHARACTERS]))
+    return report
 
 
 @pytest.fixture(scope="module")

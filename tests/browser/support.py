@@ -80,6 +80,7 @@ class Chromium:
         self._playwright = playwright
         self._launcher = playwright.chromium
         self._options = {"executable_path": path, "args": CHROMIUM_ARGS}
+        self._profiles: list[Any] = []
 
     @contextmanager
     def with_window(self) -> Iterator[Chromium]:
@@ -93,6 +94,13 @@ class Chromium:
         """A browser each of whose contexts begins with nothing."""
         return self._launcher.launch(**self._options)
 
+    @property
+    def pages(self) -> list[Any]:
+        """All open pages."""
+        browsers = [self.browser] if "browser" in vars(self) else []
+        contexts = [context for browser in browsers for context in browser.contexts]
+        return [page for context in (*contexts, *self._profiles) for page in context.pages]
+
     @cache  # noqa: B019 -- it lives as long as the tests of a folder
     def profile(self, folder: Path) -> Any:
         """A context that keeps compiled scripts in ``folder``: pages load with half the work.
@@ -100,9 +108,11 @@ class Chromium:
         They do so in one process, one after the other, which saves a fifth of the rest.
         """
         options = {**self._options, "args": [*CHROMIUM_ARGS, "--renderer-process-limit=1"]}
-        return self._launcher.launch_persistent_context(
+        context = self._launcher.launch_persistent_context(
             folder, viewport=WIDE, reduced_motion=MOTION, **options
         )
+        self._profiles.append(context)
+        return context
 
     @staticmethod
     def clear(context: Any, url: str) -> None:
