@@ -13,7 +13,7 @@ import logging
 import os
 import sys
 from collections.abc import Iterator, Mapping, MutableMapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, Protocol
 
 from .features import check_feature, get_install_hint, require_feature
@@ -42,6 +42,7 @@ class _NoSpan:
 
 
 NO_SPAN: Span = _NoSpan()
+_OFF = nullcontext(NO_SPAN)
 
 # OpenTelemetry's own boundaries are made for milliseconds.
 _SECONDS = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800, 3600)
@@ -65,7 +66,6 @@ def records_prompts() -> bool:
     return _prompts
 
 
-@contextmanager
 def span(
     name: str,
     attributes: Attributes | None = None,
@@ -74,7 +74,7 @@ def span(
     after: Any = None,
     traceparent: str | None = None,
     start_ns: int | None = None,
-) -> Iterator[Span]:
+) -> AbstractContextManager[Span]:
     """Record a span around a block. An exception that leaves the block is recorded by class only.
 
     Its message may quote a prompt or an address, so it is left out.
@@ -91,8 +91,27 @@ def span(
         start_ns: when the span began, in nanoseconds since 1970; None: now.
     """
     if not is_on():
-        yield NO_SPAN
-        return
+        return _OFF
+    return _recorded(
+        name,
+        attributes,
+        current=current,
+        after=after,
+        traceparent=traceparent,
+        start_ns=start_ns,
+    )
+
+
+@contextmanager
+def _recorded(
+    name: str,
+    attributes: Attributes | None,
+    *,
+    current: bool,
+    after: Any,
+    traceparent: str | None,
+    start_ns: int | None,
+) -> Iterator[Span]:
     from opentelemetry import trace
 
     parent = None

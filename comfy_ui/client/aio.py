@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import AsyncGenerator, Awaitable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, aclosing, closing
 from pathlib import Path
 from types import TracebackType
@@ -1244,8 +1244,10 @@ class ComfyWSClient:
 
     # -- running flows
 
-    async def _ask(self, call: ApiRequest[T]) -> T:
-        return await self._drive(self._asker.ask(call))
+    # Coroutines are handed on: each that only awaited another would take part in every step of it.
 
-    async def _drive(self, flow: Flow[T]) -> T:
-        return await self._connections.here().drive(flow)
+    def _ask(self, call: ApiRequest[T]) -> Coroutine[Any, Any, T]:
+        return self._drive(self._asker.ask(call))
+
+    def _drive(self, flow: Flow[T]) -> Coroutine[Any, Any, T]:
+        return self._connections.here().drive(flow)

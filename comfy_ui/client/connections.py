@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import suppress
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from .flow_runner import await_flow
 from .operations import Flow
@@ -36,9 +36,9 @@ class LoopConnections:
         self.uploading = asyncio.Lock()
         self._background: set[asyncio.Task[object]] = set()
 
-    async def drive(self, flow: Flow[T]) -> T:
-        """Run a flow; return its result."""
-        return await await_flow(self._api.carry(flow), self.transport)
+    def drive(self, flow: Flow[T]) -> Coroutine[Any, Any, T]:
+        """The coroutine that runs a flow and returns its result."""
+        return await_flow(self._api.carry(flow), self.transport)
 
     def drive_in_background(self, flow: Flow[object], *, name: str) -> None:
         """Run a flow in a task; :meth:`close` waits a moment for it."""

@@ -11,7 +11,7 @@ import json
 import time
 from collections import deque
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -31,12 +31,16 @@ class Telemetry:
         self._server: Attributes = {"server.address": address.host, "server.port": address.port}
         self._histories: WeakKeyDictionary[TrackedJob, _StageHistory] = WeakKeyDictionary()
 
-    @contextmanager
-    def submitting(self, job: TrackedJob, graph: Mapping[str, Any]) -> Iterator[None]:
+    def submitting(self, job: TrackedJob, graph: Mapping[str, Any]) -> AbstractContextManager[None]:
         """Record the post of a job."""
-        if not telemetry.is_on():
-            yield
-            return
+        return self._submitting(job, graph) if telemetry.is_on() else nullcontext()
+
+    def waiting(self, job: TrackedJob) -> AbstractContextManager[None]:
+        """Record the wait for a job's end, with the error that it raises."""
+        return self._waiting(job) if telemetry.is_on() else nullcontext()
+
+    @contextmanager
+    def _submitting(self, job: TrackedJob, graph: Mapping[str, Any]) -> Iterator[None]:
         with telemetry.span("comfyui.submit", self._of(job)) as span:
             self._history(job).begun = span.get_span_context()
             span.set_attribute("comfyui.nodes", len(graph))
@@ -45,11 +49,7 @@ class Telemetry:
             yield
 
     @contextmanager
-    def waiting(self, job: TrackedJob) -> Iterator[None]:
-        """Record the wait for a job's end, with the error that it raises."""
-        if not telemetry.is_on():
-            yield
-            return
+    def _waiting(self, job: TrackedJob) -> Iterator[None]:
         history = self._history(job)
         began_ns = history.pending[0][2] if history.pending else None
         with telemetry.span(

@@ -171,8 +171,11 @@ class Session:
                 waits_s = [_TICK_S] if ticks else []
                 if deadline is not None:
                     waits_s.append(deadline - self._clock())
+                if not waits_s:
+                    await changed.wait()
+                    continue
                 try:
-                    async with asyncio.timeout(min(waits_s, default=None)):
+                    async with asyncio.timeout(min(waits_s)):
                         await changed.wait()
                 except TimeoutError:
                     if deadline is not None and timeout_s is not None and self._clock() >= deadline:

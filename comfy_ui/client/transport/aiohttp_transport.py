@@ -12,8 +12,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
-from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Mapping
 from functools import lru_cache
 from typing import Any, Final, cast
 
@@ -67,7 +66,7 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
             httpx.TransportError: ConnectError and ConnectTimeout mean that nothing was sent.
         """
         timeouts: dict[str, float | None] = request.extensions.get("timeout", {})
-        with _translated():
+        with _translated:
             if not _has_body(request):
                 response = await self._send(request, timeouts)
             elif (content := _small_body(request)) is not None:
@@ -93,7 +92,7 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
 
         They take as long as aiohttp's whole exchange. Arguments and errors are httpx's.
         """
-        with _translated():
+        with _translated:
             response = await self._opened().request(
                 method,
                 _url(url),
@@ -261,7 +260,7 @@ class _Body(httpx.AsyncByteStream):
         self._response = response
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        with _translated():
+        with _translated:
             async for part in self._response.content.iter_any():
                 yield part
 
@@ -289,7 +288,7 @@ class DirectResponse:
         body = self._response.content
         if not body.is_eof():
             return None
-        with _translated():
+        with _translated:
             return body.read_nowait()
 
     def aiter_raw(self) -> AsyncIterator[bytes]:
@@ -332,20 +331,26 @@ def _checked(response: aiohttp.ClientResponse) -> aiohttp.ClientResponse:
     return response
 
 
-@contextmanager
-def _translated() -> Iterator[None]:
-    """Raise httpx's errors for aiohttp's."""
-    try:
-        yield
-    except aiohttp.ConnectionTimeoutError as error:
-        raise httpx.ConnectTimeout("no connection in time") from error
-    except aiohttp.SocketTimeoutError as error:
-        raise httpx.ReadTimeout("the server was silent") from error
-    except aiohttp.ClientConnectorError as error:
-        raise httpx.ConnectError(str(error)) from (error.__cause__ or error)
-    except aiohttp.ClientResponseError as error:
-        raise httpx.RemoteProtocolError(str(error)) from error
-    except (aiohttp.ClientError, HttpProcessingError, OSError) as error:
-        raise httpx.ReadError(str(error)) from error
-    except ValueError as error:  # a line break in a header
-        raise httpx.LocalProtocolError(str(error)) from error
+class _Translated:
+    """Raises httpx's errors for aiohttp's. A context manager made of a generator takes longer."""
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        match error:
+            case aiohttp.ConnectionTimeoutError():
+                raise httpx.ConnectTimeout("no connection in time") from error
+            case aiohttp.SocketTimeoutError():
+                raise httpx.ReadTimeout("the server was silent") from error
+            case aiohttp.ClientConnectorError():
+                raise httpx.ConnectError(str(error)) from (error.__cause__ or error)
+            case aiohttp.ClientResponseError():
+                raise httpx.RemoteProtocolError(str(error)) from error
+            case aiohttp.ClientError() | HttpProcessingError() | OSError():
+                raise httpx.ReadError(str(error)) from error
+            case ValueError():  # a line break in a header
+                raise httpx.LocalProtocolError(str(error)) from error
+
+
+_translated = _Translated()

@@ -33,6 +33,7 @@ LARGE_BYTES = 2**20
 """From this size on, parsing an answer takes long enough to delay other tasks."""
 # Far above the object_info of servers with hundreds of node packs, and parsed within a second.
 _MAX_LISTS, _MAX_VALUES = 1_000_000, 5_000_000
+_ENCODER = json.JSONEncoder(separators=(",", ":"))
 _NOT_COMFYUI = "Check that the address is ComfyUI's own and that no proxy changes answers."
 
 
@@ -115,7 +116,7 @@ class Receiver(Protocol):
 
 def json_body(value: Any) -> bytes:
     """Compact JSON. Raises TypeError or ValueError for values that JSON cannot represent."""
-    return json.dumps(value, separators=(",", ":")).encode()
+    return _ENCODER.encode(value).encode()
 
 
 def read_json(answer: ApiResponse) -> Any:
