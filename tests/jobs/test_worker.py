@@ -332,6 +332,7 @@ class _SlowFirstPost:
     def __init__(self, client: ComfyWSClient) -> None:
         self._client = client
         self._delay_s = 0.3
+        self.arrived: list[str] = []
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._client, name)
@@ -339,7 +340,9 @@ class _SlowFirstPost:
     async def queue_prompt(self, *arguments: Any, **options: Any) -> str:
         delay_s, self._delay_s = self._delay_s, 0.0
         await asyncio.sleep(delay_s)
-        return await self._client.queue_prompt(*arguments, **options)
+        prompt_id = await self._client.queue_prompt(*arguments, **options)
+        self.arrived.append(prompt_id)
+        return prompt_id
 
 
 async def test_jobs_claimed_together_arrive_at_the_server_in_order(
@@ -351,7 +354,7 @@ async def test_jobs_claimed_together_arrive_at_the_server_in_order(
         for job in jobs:
             await end_of(service, job)
         ends = [await service.job(job.id, "ann") for job in jobs]
-    assert ends[0].finished_at < ends[1].finished_at
+    assert slow.arrived == [job.prompt_id for job in ends]
 
 
 class _FailsOnce:
