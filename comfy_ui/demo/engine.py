@@ -7,7 +7,6 @@ import threading
 import time
 import uuid
 from collections import deque
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final, Literal
@@ -208,8 +207,6 @@ class Engine:
             running.partner_key = self._partner_keys.pop(item[1], "")
             started = time.monotonic()
             entry = self.executor.run(running, self.object_info(), self.faults)
-            if self.faults.missing_output:
-                self._remove_files(entry.outputs)
             if isinstance(item[3], dict):
                 public = {k: v for k, v in item[3].items() if k not in SECRETS}
                 entry.item = (*item[:3], public, item[4])
@@ -223,16 +220,6 @@ class Engine:
         if client_id is not None and not self.faults.no_finish_message:
             over = {"node": None, "prompt_id": item[1]}
             self.sockets.post("executing", over, str(client_id))
-
-    def _remove_files(self, outputs: Mapping[str, Any]) -> None:
-        for ui in outputs.values():
-            for entries in ui.values():
-                for entry in entries:
-                    if isinstance(entry, dict) and "filename" in entry:
-                        path = self.folders.inside(
-                            entry["type"], entry["subfolder"], entry["filename"]
-                        )
-                        path.unlink(missing_ok=True)
 
     def _queue_changed(self) -> None:
         self.sockets.post("status", self.status())

@@ -167,6 +167,8 @@ class _Job:
             self._failed(error)
             status, completed = "error", False
         else:
+            if self.faults.missing_output:
+                self._remove_files()  # before a client hears of them
             self.milestone("execution_success")
             status, completed = "success", True
         finally:
@@ -183,6 +185,14 @@ class _Job:
             },
             started_ms=self.running.started_ms,
         )
+
+    def _remove_files(self) -> None:
+        for result in self.done.values():
+            for entries in (result.ui or {}).values():
+                for entry in entries:
+                    if isinstance(entry, dict) and "filename" in entry:
+                        names = entry["type"], entry["subfolder"], entry["filename"]
+                        self.executor.folders.inside(*names).unlink(missing_ok=True)
 
     def _failed(self, error: Exception) -> None:
         kind = type(error)
