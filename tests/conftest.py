@@ -83,7 +83,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     folders: Counter[str] = Counter()
     for path in dict.fromkeys(item.path for item in items):
         folder = path.relative_to(ROOT).parts[1]
-        turns[path] = 0 if folder == "browser" else folders[folder]
+        turns[path] = folders[folder]
         folders[folder] += 1
 
     def place(item: pytest.Item) -> tuple[bool, bool, bool, int]:

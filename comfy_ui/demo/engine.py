@@ -24,8 +24,6 @@ from .prompt_validation import Rules, ValidationResult, problem, validate
 
 Core = Literal["0.33.0", "0.3.64"]
 SECRETS = ("api_key_comfy_org", "auth_token_comfy_org")
-
-
 _HASTY_STEP_S: Final = 0.05
 """To paint 512² in full takes 0.1 to 0.25 s: longer than a few steps of this length or less."""
 

@@ -44,7 +44,6 @@ T = TypeVar("T")
 _SERVE: Final = f"from {serve.__module__} import serve; serve()"
 _SECRET: Final = re.compile("TOKEN|KEY|PASS|SECRET|AUTH", re.IGNORECASE)
 
-
 _USUAL: Final = Limits()
 DECODING_VIDEO: Final = Limits(cpu_s=60, wall_s=120.0)
 ENCODING_VIDEO: Final = Limits(cpu_s=900, wall_s=1800.0)
