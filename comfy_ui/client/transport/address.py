@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from functools import cached_property
 from ipaddress import IPv6Address, ip_address
 from typing import Literal
 from urllib.parse import quote, unquote, urlsplit
@@ -37,7 +38,7 @@ _OTHER_SCHEME = re.compile(r"^([a-z][a-z0-9+.-]*)://", re.IGNORECASE)
 _HOST = re.compile(r"^[^\s/\\?#@:\[\]%<>\"'`{}|^]+$")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Address:
     """The address of a server. ``prefix`` is ``""`` or ``"/some/path"``, without a final slash."""
 
@@ -56,7 +57,7 @@ class Address:
         port = "" if self.port == _STANDARD_PORTS[self.scheme] else f":{self.port}"
         return f"{self.scheme}://{host}{port}"
 
-    @property
+    @cached_property
     def base_url(self) -> str:
         """The base of HTTP routes, without user and password."""
         return self.origin + self.prefix
@@ -66,7 +67,7 @@ class Address:
         """The base of WebSocket routes."""
         return "ws" + self.base_url.removeprefix("http")
 
-    @property
+    @cached_property
     def is_cloud(self) -> bool:
         """Whether this is Comfy Cloud's compatible API, whose routes differ a little."""
         return self.host == "cloud.comfy.org" and not self.ends_in_v2

@@ -90,7 +90,8 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
     ) -> DirectResponse:
         """Send a request with a small body or none, without httpx's objects for it.
 
-        They take as long as aiohttp's whole exchange. Arguments and errors are httpx's.
+        They take as long as aiohttp's whole exchange. Arguments and errors are httpx's. ``headers``
+        has all of ``PLAIN_HEADERS``, for which aiohttp has values of its own.
         """
         with _translated:
             response = await self._opened().request(
@@ -140,6 +141,7 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
                 if name != b"Transfer-Encoding"  # aiohttp sets it
             ],
             data=body,
+            skip_auto_headers=_NO_AUTO_HEADERS,
             allow_redirects=False,
             timeout=_client_timeout(timeouts.get("connect"), timeouts.get("read")),
         )
@@ -158,7 +160,6 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
             self._session = aiohttp.ClientSession(
                 connector=connector,
                 cookie_jar=aiohttp.DummyCookieJar(),
-                skip_auto_headers=_NO_AUTO_HEADERS,
                 auto_decompress=False,  # httpx.Response does that
                 max_line_size=_MAX_HEADER_BYTES,
                 max_field_size=_MAX_HEADER_BYTES,

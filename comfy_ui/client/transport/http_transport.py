@@ -14,10 +14,9 @@ import socket
 import ssl
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
+from typing import TYPE_CHECKING, Any, BinaryIO, Self, TypeVar
 from urllib.parse import quote_plus, urlsplit
 
 import httpx
@@ -37,7 +36,7 @@ from .circuit_breakers import CircuitBreaker
 from .deadline import DeadlineTransport, deadline
 from .request import SMALL_BYTES, ApiRequest, ApiResponse, Receiver
 from .resolver import GuardedTransport
-from .server_address import ServerAddress
+from .server_address import PLAIN_HEADERS, ServerAddress
 from .threads import run_in_thread
 
 if TYPE_CHECKING:
@@ -73,36 +72,35 @@ def checked_transport(http: object, kind: type[T]) -> T | None:
 
 
 class _Transport:
-    """Wraps each exchange in the circuit breaker and translates errors."""
+    """What both transports share: the circuit breaker, the log and the translation of errors."""
 
     def __init__(self, server: ServerAddress, breaker: CircuitBreaker | None) -> None:
         self._server, self._breaker = server, breaker
         self._closed = False
 
-    @contextmanager
-    def _underway(self, call: ApiRequest[Any]) -> Iterator[_Exchange]:
+    def _begin(self) -> float:
+        """Let a request through; return when it began."""
         if self._closed:
             raise closed_client()
         if self._breaker:
             self._breaker.check()
-        began = time.monotonic()
-        try:
-            with _opened(call.file.source) if call.file else nullcontext() as file:
-                exchange = _Exchange(self._server, call, file)
-                yield exchange
-        except _HTTPX_ERRORS as error:
-            if self._breaker:
-                self._breaker.record(reached=False)
-            self._log(call, type(error).__name__, began)
-            raise translate(error, self._server, call) from error
-        else:
-            if self._breaker:
-                self._breaker.record(reached=True)
-            self._log(call, str(exchange.status), began)
+        return time.monotonic()
 
-    def _log(self, call: ApiRequest[Any], outcome: str, began: float) -> None:
+    def _answered(self, answer: ApiResponse, began: float) -> ApiResponse:
+        if self._breaker:
+            self._breaker.record(reached=True)
+        self._log(answer.where, answer.status, began)
+        return answer
+
+    def _failed(self, error: Exception, call: ApiRequest[Any], began: float) -> ComfyHeadlessError:
+        if self._breaker:
+            self._breaker.record(reached=False)
+        self._log(call.where, type(error).__name__, began)
+        return translate(error, self._server, call)
+
+    def _log(self, where: str, outcome: object, began: float) -> None:
         took_ms = (time.monotonic() - began) * 1000
-        logger.debug("%s %s: %s in %.0f ms", self._server.address, call.where, outcome, took_ms)
+        logger.debug("%s %s: %s in %.0f ms", self._server.address, where, outcome, took_ms)
 
 
 class SyncTransport(_Transport):
@@ -142,27 +140,35 @@ class SyncTransport(_Transport):
             ComfyUIConnectionError: there was no complete answer (ComfyUIOfflineError: nothing was
                 sent).
         """
-        with self._underway(call) as exchange:
-            while True:
-                response = self._head(exchange)
-                try:
-                    if exchange.redirected(response):
-                        continue
-                    answer = exchange.answer(response)
-                    if response.is_stream_consumed:  # by a transport that sends whole answers
-                        return _whole(answer, response.content, receiver)
-                    streamed = receiver is not None and receiver.begin(answer)
-                    body = AnswerBody(
-                        call,
-                        answer.headers,
-                        receiver if streamed else None,
-                        now=time.monotonic(),
-                    )
-                    for chunk in response.iter_raw():
-                        body.add(chunk, time.monotonic())
-                    return answer if streamed else _with(answer, body.content())
-                finally:
-                    response.close()
+        began = self._begin()
+        try:
+            with _Exchange(self._server, call) as exchange:
+                answer = self._exchanged(exchange, receiver)
+        except _HTTPX_ERRORS as error:
+            raise self._failed(error, call, began) from error
+        return self._answered(answer, began)
+
+    def _exchanged(self, exchange: _Exchange, receiver: Receiver | None) -> ApiResponse:
+        while True:
+            response = self._head(exchange)
+            try:
+                if exchange.redirected(response):
+                    continue
+                answer = exchange.answer(response)
+                if response.is_stream_consumed:  # by a transport that sends whole answers
+                    return _whole(answer, response.content, receiver)
+                streamed = receiver is not None and receiver.begin(answer)
+                body = AnswerBody(
+                    exchange.call,
+                    answer.headers,
+                    receiver if streamed else None,
+                    now=time.monotonic(),
+                )
+                for chunk in response.iter_raw():
+                    body.add(chunk, time.monotonic())
+                return answer if streamed else _with(answer, body.content())
+            finally:
+                response.close()
 
     def _head(self, exchange: _Exchange) -> httpx.Response:
         started = time.monotonic()
@@ -225,22 +231,22 @@ class AsyncTransport(_Transport):
             ComfyUIConnectionError: there was no complete answer (ComfyUIOfflineError: nothing was
                 sent).
         """
-        with self._underway(call) as exchange:
-            async with self._places:  # outside of the time limit: others may use all of them
-                try:
-                    async with asyncio.timeout(exchange.head_s) as limit:
-                        return await self._send(call, exchange, receiver, limit)
-                except TimeoutError as error:
-                    if limit.expired():
-                        raise SlowAnswerError from error
-                    raise
+        began = self._begin()
+        try:
+            with _Exchange(self._server, call) as exchange:
+                # A place may take long while others use all of them, so the limit begins after it.
+                async with self._places, asyncio.timeout(exchange.head_s) as limit:
+                    answer = await self._exchanged(exchange, receiver, limit)
+        except TimeoutError as error:
+            if not limit.expired():
+                raise
+            raise self._failed(SlowAnswerError(), call, began) from error
+        except _HTTPX_ERRORS as error:
+            raise self._failed(error, call, began) from error
+        return self._answered(answer, began)
 
-    async def _send(
-        self,
-        call: ApiRequest[Any],
-        exchange: _Exchange,
-        receiver: Receiver | None,
-        limit: asyncio.Timeout,
+    async def _exchanged(
+        self, exchange: _Exchange, receiver: Receiver | None, limit: asyncio.Timeout
     ) -> ApiResponse:
         clock = asyncio.get_running_loop().time
         while True:
@@ -252,7 +258,9 @@ class AsyncTransport(_Transport):
                 if response.is_stream_consumed:  # by a transport that sends whole answers
                     return _whole(answer, response.content, receiver)
                 streamed = receiver is not None and receiver.begin(answer)
-                body = AnswerBody(call, answer.headers, receiver if streamed else None, now=clock())
+                body = AnswerBody(
+                    exchange.call, answer.headers, receiver if streamed else None, now=clock()
+                )
                 if whole is not None:
                     await _add(body, whole, clock())
                 else:
@@ -412,12 +420,10 @@ def _port_hint(server: ServerAddress) -> str:
 
 
 class _Exchange:
-    """One request and its redirects."""
+    """One request and its redirects; the file that it sends is open inside the block."""
 
-    def __init__(
-        self, server: ServerAddress, call: ApiRequest[Any], file: BinaryIO | bytes | None
-    ) -> None:
-        self._server, self.call, self._file = server, call, file
+    def __init__(self, server: ServerAddress, call: ApiRequest[Any]) -> None:
+        self._server, self.call = server, call
         route = _checked_url(server.http_url(call.path))
         # Parsing each address of a file would take longer than the rest of this method.
         self.url = f"{route}?{_query(call.query)}" if call.query else route
@@ -426,8 +432,18 @@ class _Exchange:
             self.url = str(_linked(call.url))
             self._elsewhere = _origin(call.url) != _origin(server.address.base_url)
         self._redirects = 0
-        self.status: int | None = None
-        self._sent_bytes = len(call.body or b"") if file is None else _size_bytes(file)
+        self._file: BinaryIO | bytes | None = None
+        self._sent_bytes = len(call.body) if call.body else 0
+
+    def __enter__(self) -> Self:
+        if self.call.file is not None:
+            self._file = _opened(self.call.file.source)
+            self._sent_bytes = _size_bytes(self._file)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._file is not None and not isinstance(self._file, bytes):
+            self._file.close()
 
     @property
     def head_s(self) -> float | None:
@@ -456,8 +472,8 @@ class _Exchange:
 
     def headers(self) -> dict[str, str]:
         """The headers of the next request."""
-        if self._elsewhere:
-            headers = dict(self.call.headers)  # credentials go to their own server only
+        if self._elsewhere:  # credentials go to their own server only
+            headers = {**PLAIN_HEADERS, **self.call.headers}
         else:
             headers = {
                 "connection": "keep-alive",
@@ -516,23 +532,18 @@ class _Exchange:
 
     def answer(self, response: httpx.Response | DirectResponse) -> ApiResponse:
         """The head of the answer."""
-        self.status = response.status_code
         return ApiResponse(response.status_code, response.headers, b"", self.call.where)
 
 
-@contextmanager
-def _opened(source: bytes | Path) -> Iterator[BinaryIO | bytes]:
+def _opened(source: bytes | Path) -> BinaryIO | bytes:
     if not isinstance(source, Path):
-        yield source
-        return
+        return source
     try:
-        file = source.open("rb")
+        return source.open("rb")
     except OSError as error:
         raise ValidationError(
             f"The file '{source}' cannot be read: {error.strerror or error}."
         ) from error
-    with file:
-        yield file
 
 
 def _size_bytes(file: BinaryIO | bytes) -> int:

@@ -7,8 +7,10 @@ import ssl
 from base64 import b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
+from typing import Final
 from urllib.parse import urlencode
 
 from ... import __version__
@@ -19,9 +21,15 @@ from .options import ClientOptions
 
 Verify = bool | str | Path | ssl.SSLContext
 Certificate = str | Path | tuple[str | Path, str | Path]
+PLAIN_HEADERS: Final = {
+    "user-agent": f"comfy-ui/{__version__}",
+    "accept": "*/*",
+    "accept-encoding": "identity",
+}
+"""The headers that say nothing about the user; every request has them, or others in their place."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class ServerAddress:
     """What both transports need. ``headers`` hold credentials: never shown, never logged."""
 
@@ -60,7 +68,7 @@ class ServerAddress:
             return "http= carries no WebSocket, and ClientOptions(websocket=True) opens one"
         return ""
 
-    @property
+    @cached_property
     def connect_timeout_s(self) -> float:
         """Seconds for opening a connection."""
         return min(self.options.connect_timeout_s, self.timeout_s)
@@ -161,7 +169,7 @@ def _timeout_s(timeout: object) -> float:
 
 
 def _headers(address: Address, custom: Mapping[str, str], token: str | None) -> dict[str, str]:
-    headers = {"user-agent": f"comfy-ui/{__version__}", "accept": "*/*"}
+    headers = {**PLAIN_HEADERS}
     if address.userinfo:
         pair = ":".join(address.userinfo).encode()
         headers["authorization"] = f"Basic {b64encode(pair).decode('ascii')}"

@@ -236,7 +236,7 @@ async def _connect(server: ServerAddress, client_id: str) -> _PushConnection:
         def process_redirect(self, exc: Exception) -> Exception | str:
             return exc  # our headers hold credentials for this server only
 
-    named = ("accept", "user-agent")
+    named = ("accept", "accept-encoding", "user-agent")
     where = server.address
     async with asyncio.timeout(server.connect_timeout_s):
         sock = (
