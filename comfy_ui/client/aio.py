@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import math
 from collections.abc import AsyncGenerator, Awaitable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, aclosing, closing
@@ -14,7 +13,7 @@ from typing import Any, Literal, Self, TypeVar, overload
 
 import httpx
 
-from ..errors import ComfyHeadlessError, ValidationError
+from ..errors import ComfyHeadlessError, GenerationTimeoutError, ValidationError
 from ..features import require_feature
 from ..protocol.durations import NodeDurations
 from ..protocol.job import CancelRequested
@@ -54,7 +53,7 @@ from .submission import check_prompt_id
 from .tracking.job_scopes import submitting, waiting
 from .tracking.job_tracking import LOOK_S
 from .tracking.presence import present_jobs
-from .tracking.session import Session, put_off
+from .tracking.session import Session
 from .tracking.tracked_job import TrackedJob, no_trace
 from .transfer.files import MAX_FILE_BYTES, DownloadTarget
 from .transfer.upload_sources import UploadSource
@@ -255,9 +254,9 @@ class ComfyWSClient:
             ComfyUIConnectionError: no answer, and the job could not be looked for.
         """
         generated, prompt_id = prompt_id is None, prompt_id_or_new(prompt_id)
-        runnable = await self._drive(self._sources.read(workflow, values))
-        job = await self._session.new_job(prompt_id, runnable)
-        extra = await self._drive(self._sources.with_partner_key(runnable, extra_data))
+        here = self._connections.here()
+        runnable, extra = await here.drive(self._sources.for_job(workflow, values, extra_data))
+        job = await here.session.new_job(prompt_id, runnable)
         flow = self._tracking.submit(
             job,
             runnable,
@@ -267,10 +266,10 @@ class ComfyWSClient:
             resubmit=resubmit,
         )
         cancel = self._cancel_in_background if generated else None
+        with submitting(job, runnable, here.session, self._telemetry, cancel):
+            await here.drive(flow)
         if generated:  # else the caller may wait for the result elsewhere, as after a restart
-            put_off(job.describe_early)  # the post goes first
-        with submitting(job, runnable, self._session, self._telemetry, cancel):
-            await self._drive(flow)
+            job.describe_early()
         return job.prompt_id
 
     async def wait_for_completion(
@@ -299,15 +298,17 @@ class ComfyWSClient:
             JobLostError: the server no longer has it.
         """
         check_timeout(timeout)
-        job, clock = self._session.job(prompt_id), self._asker.clock
+        session, clock = self._session, self._asker.clock
+        job = session.job(prompt_id)
         with self._waiting(job, cancel_on_exit=cancel_on_exit):
-            updates = self._session.changes(
-                job, timeout_s=timeout, cancels=cancel_on_exit, end_only=on_progress is None
-            )
-            async with aclosing(updates):
-                async for changes in updates:
-                    if on_progress is not None and (progress := changes.progress(clock())):
-                        await await_callback("on_progress", on_progress, progress)
+            if on_progress is None:
+                await session.ended(job, timeout_s=timeout, cancels=cancel_on_exit)
+            else:
+                updates = session.changes(job, timeout_s=timeout, cancels=cancel_on_exit)
+                async with aclosing(updates):
+                    async for changes in updates:
+                        if progress := changes.progress(clock()):
+                            await await_callback("on_progress", on_progress, progress)
             return self._result(job)
 
     async def run(
@@ -684,11 +685,8 @@ class ComfyWSClient:
         job = self._session.job(prompt_id)
         job.apply(CancelRequested(), self._asker.clock())
         try:
-            async with asyncio.timeout(timeout):
-                with self._session.watching(job, end_only=True) as ended:
-                    if not job.settled:
-                        await ended.wait()
-        except TimeoutError:
+            await self._session.ended(job, timeout_s=timeout, cancels=True)
+        except GenerationTimeoutError:
             return False
         return job.was_stopped
 

@@ -244,9 +244,8 @@ class ComfyClient:
             ComfyUIConnectionError: no answer, and the job could not be looked for.
         """
         generated, prompt_id = prompt_id is None, prompt_id_or_new(prompt_id)
-        runnable = self._drive(self._sources.read(workflow, values))
+        runnable, extra = self._drive(self._sources.for_job(workflow, values, extra_data))
         job = self._session.new_job(prompt_id, runnable)
-        extra = self._drive(self._sources.with_partner_key(runnable, extra_data))
         flow = self._tracking.submit(
             job,
             runnable,

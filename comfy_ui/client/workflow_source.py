@@ -62,26 +62,17 @@ class WorkflowSources:
             self._object_info = yield from self._asker.ask(endpoints.object_info())
         return self._object_info
 
-    def with_partner_key(
-        self, runnable: Runnable, extra_data: Mapping[str, Any] | None
-    ) -> Flow[Mapping[str, Any] | None]:
-        """The job's extra data, with the Comfy API key if its graph has a partner node.
-
-        ComfyUI gives that key to the node, which sends it to the service it calls.
-        """
-        if not self._partner_key:
-            return extra_data
-        class_types = classes(runnable.graph)
-        registries = yield from self._registries()
-        if not registries:  # nothing says which nodes are partner nodes
-            return extra_data
-        (registry,) = registries
-        partner_nodes = registry.partner_nodes(class_types)
-        for class_type in class_types - {*registry}:  # newer than what was read
-            partner_nodes += (yield from self.object_info(class_type)).partner_nodes([class_type])
-        if not partner_nodes:
-            return extra_data
-        return {PARTNER_KEY: self._partner_key, **without_redacted(extra_data)}
+    def for_job(
+        self,
+        source: WorkflowSource,
+        values: Mapping[str, UploadSource | Any] | None,
+        extra_data: Mapping[str, Any] | None,
+    ) -> Flow[tuple[Runnable, Mapping[str, Any] | None]]:
+        """What to post: the graph, as :meth:`read` finds it, and the job's extra data."""
+        runnable = yield from self.read(source, values)
+        if self._partner_key:
+            extra_data = yield from self._with_partner_key(runnable, extra_data)
+        return runnable, extra_data
 
     def read(
         self, source: WorkflowSource, values: Mapping[str, UploadSource | Any] | None = None
@@ -119,6 +110,25 @@ class WorkflowSources:
             return Runnable(prepared.graph, loaded.editor, values_of_graph)
         prepared.require_runnable()
         return Runnable(prepared.graph, values=prepared.values)
+
+    def _with_partner_key(
+        self, runnable: Runnable, extra_data: Mapping[str, Any] | None
+    ) -> Flow[Mapping[str, Any] | None]:
+        """The job's extra data, with the Comfy API key if its graph has a partner node.
+
+        ComfyUI gives that key to the node, which sends it to the service it calls.
+        """
+        class_types = classes(runnable.graph)
+        registries = yield from self._registries()
+        if not registries:  # nothing says which nodes are partner nodes
+            return extra_data
+        (registry,) = registries
+        partner_nodes = registry.partner_nodes(class_types)
+        for class_type in class_types - {*registry}:  # newer than what was read
+            partner_nodes += (yield from self.object_info(class_type)).partner_nodes([class_type])
+        if not partner_nodes:
+            return extra_data
+        return {PARTNER_KEY: self._partner_key, **without_redacted(extra_data)}
 
     def _file_inputs(self, source: Workflow, values: Mapping[str, Any]) -> Flow[set[str]]:
         """The names of the values that are files by their role, looked up for URLs only."""
@@ -205,5 +215,5 @@ def _check_names(values: object) -> None:
 
 def _is_graph(source: Mapping[str, Any]) -> bool:
     return bool(source) and all(
-        isinstance(node, Mapping) and "class_type" in node for node in source.values()
+        isinstance(node, dict | Mapping) and "class_type" in node for node in source.values()
     )

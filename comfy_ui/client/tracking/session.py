@@ -35,15 +35,6 @@ _STATUS_S = 1.0
 _TICK_S = 0.5  # how often progress is reported while a node runs without a message
 
 
-def put_off(act: Callable[[], None]) -> None:
-    """Call ``act`` once the tasks that are ready have run, and have sent their requests.
-
-    aiohttp writes the body of a request in a task of its own, one round of the loop later.
-    """
-    loop = asyncio.get_running_loop()
-    loop.call_soon(loop.call_soon, act)
-
-
 class Session:
     """The jobs of one client, within one event loop.
 
@@ -150,8 +141,23 @@ class Session:
                 self._unwatched(job)
             self._feed.want(self._waiting)
 
+    async def ended(self, job: TrackedJob, *, timeout_s: float | None, cancels: bool) -> None:
+        """Wait until the job is settled; arguments and time-out as in :meth:`changes`."""
+        with self.watching(job, end_only=True) as settled:
+            if job.settled:
+                return
+            if timeout_s is None:
+                await settled.wait()
+                return
+            try:
+                async with asyncio.timeout(timeout_s):
+                    await settled.wait()
+            except TimeoutError:
+                if not job.settled:
+                    raise job.timed_out(timeout_s, cancels=cancels) from None
+
     async def changes(
-        self, job: TrackedJob, *, timeout_s: float | None, cancels: bool, end_only: bool = False
+        self, job: TrackedJob, *, timeout_s: float | None, cancels: bool
     ) -> AsyncGenerator[JobChanges, None]:
         """Yield after each change of the job, and as time passes while it runs.
 
@@ -160,15 +166,14 @@ class Session:
         """
         changes = JobChanges(job)
         deadline = None if timeout_s is None else self._clock() + timeout_s
-        with self.watching(job, end_only=end_only) as changed:
+        with self.watching(job) as changed:
             while True:
                 changed.clear()
                 settled = job.settled
                 yield changes
                 if settled:
                     return
-                ticks = job.state.running and not end_only
-                waits_s = [_TICK_S] if ticks else []
+                waits_s = [_TICK_S] if job.state.running else []
                 if deadline is not None:
                     waits_s.append(deadline - self._clock())
                 if not waits_s:
@@ -232,16 +237,18 @@ class Session:
     # -- polling
 
     def _changed(self, job: TrackedJob) -> None:
-        settled, watchers = job.settled, self._waiting.get(job.prompt_id, {})
-        if settled and not watchers:
+        state, settled = job.state, job.settled
+        watchers = self._waiting.get(state.prompt_id)
+        if watchers:
+            for event, end_only in watchers.items():
+                if settled or not end_only:
+                    event.set()
+        elif settled:
             self._unwatched(job)
-        for event, end_only in watchers.items():
-            if settled or not end_only:
-                event.set()
         now = self._clock()
         if not settled:
-            self._nudge(poll_due(job.state, now))
-        elif is_deaf(job.state, now):
+            self._nudge(poll_due(state, now))
+        elif is_deaf(state, now):
             self._suspect()
 
     def _nudge(self, due_at: float) -> None:

@@ -83,7 +83,8 @@ class TrackedJob:
             durations.learn_later(after.measurements)
         for observer in self.observers:
             observer(before, after, now)
-        self._changed()
+        if self._on_change:
+            self._on_change(self)
 
     def rename(self, prompt_id: str) -> None:
         """Take the id that the server assigned; earlier messages under it were missed."""
@@ -102,7 +103,8 @@ class TrackedJob:
     def give_up(self, error: Exception) -> None:
         """Stop tracking because of an error."""
         self.error = error
-        self._changed()
+        if self._on_change:
+            self._on_change(self)
 
     def result(
         self,
@@ -151,10 +153,6 @@ class TrackedJob:
         graph = copied(self._runnable.graph) if self._runnable else self._reported_graph
         values = dict(self._runnable.values) if self._runnable else {}
         return graph, values or (_values_of(graph) if graph else {})
-
-    def _changed(self) -> None:
-        if self._on_change:
-            self._on_change(self)
 
 
 def _values_of(graph: Graph) -> dict[str, Any]:
