@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from .messages import (
@@ -106,6 +106,20 @@ def parse_binary(
     return UnknownMessage(f"binary:{kind}")
 
 
+def node_states(nodes: Mapping[str, Any]) -> Iterator[NodeState]:
+    """Read the nodes of a :class:`ProgressState`. What has another shape is left out."""
+    for node, state in nodes.items():
+        if isinstance(state, dict):
+            yield NodeState(
+                node,
+                _id_or_none(state.get("display_node_id")) or node,
+                _text(state.get("state")),
+                _number(state.get("value")),
+                _number(state.get("max")),
+                _text(state.get("activity")) or None,
+            )
+
+
 class _Unreadable(Exception):  # noqa: N818 -- control flow inside this file
     """A field is missing or of a wrong type."""
 
@@ -177,21 +191,7 @@ def _read_progress_state(data: dict[str, Any]) -> Message:
     nodes = data.get("nodes")
     if not isinstance(nodes, dict):
         raise _Unreadable("no nodes")
-    return ProgressState(
-        _prompt_id(data),
-        tuple(
-            NodeState(
-                node,
-                _id_or_none(state.get("display_node_id")) or node,
-                _text(state.get("state")),
-                _number(state.get("value")),
-                _number(state.get("max")),
-                _text(state.get("activity")) or None,
-            )
-            for node, state in nodes.items()
-            if isinstance(state, dict)
-        ),
-    )
+    return ProgressState(_prompt_id(data), nodes)
 
 
 def _read_executed(data: dict[str, Any]) -> Message:
@@ -251,7 +251,10 @@ _READERS: dict[str, Callable[[dict[str, Any]], Message]] = {
 
 
 def _prompt_id(data: dict[str, Any]) -> str:
-    prompt_id = _id_or_none(data.get("prompt_id"))
+    prompt_id = data.get("prompt_id")
+    if isinstance(prompt_id, str):
+        return prompt_id
+    prompt_id = _id_or_none(prompt_id)
     if prompt_id is None:
         raise _Unreadable("no prompt_id")
     return prompt_id

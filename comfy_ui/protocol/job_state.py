@@ -14,6 +14,7 @@ from comfy_ui.errors import (
     OutOfMemoryError,
 )
 
+from ._replace import fast_replace
 from .durations import Measurement, NodeDurations, ShapeKey
 from .graph_cost import GraphCost
 from .messages import ExecutionError, ExecutionSuccess, Message
@@ -269,11 +270,11 @@ class JobState:
             per_node = {**self.executed, **self.entry.outputs}
         if self.sent:
             per_node = {**per_node, **{node: self._listed(node) for node in self.sent}}
-        rank = {id_: i for i, id_ in enumerate(self.plan.classes if self.plan else ())}
-        # An inner node such as 2.0.0.1 is ordered like the node that created it.
-        order = sorted(
-            per_node, key=lambda id_: rank.get(id_, rank.get(id_.partition(".")[0], len(rank)))
-        )
+        order = [*per_node]
+        if len(order) > 1:
+            rank = {id_: i for i, id_ in enumerate(self.plan.classes if self.plan else ())}
+            # An inner node such as 2.0.0.1 is ordered like the node that created it.
+            order.sort(key=lambda id_: rank.get(id_, rank.get(id_.partition(".")[0], len(rank))))
         return collect_outputs(per_node, order=order, include_temp=include_temp)
 
     def sent_since(self, before: JobState) -> Iterator[tuple[OutputFile, bytes]]:
@@ -377,15 +378,21 @@ def new_job(
         durations: what earlier runs on the server took.
     """
     plan = None if graph is None else GraphCost(graph, output_nodes=output_nodes)
-    return JobState(
+    return fast_replace(
+        _UNKNOWN_JOB,
         prompt_id=prompt_id,
         created_at=now,
-        run=Run(Tracker(plan=plan, durations=durations)),
+        run=Run(fast_replace(_NO_RUN, plan=plan, durations=durations)),
         accepted=accepted,
         listening=listening,
         unbroken=listening,
         urgent_since=now,
     )
+
+
+# To set fifty fields one by one takes as long as to send a request.
+_NO_RUN: Final = Tracker()
+_UNKNOWN_JOB: Final = JobState("", 0.0, Run(_NO_RUN))
 
 
 def is_out_of_memory(error: ExecutionError) -> bool:

@@ -77,10 +77,13 @@ class NodeState(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class ProgressState:
-    """A snapshot of every node started so far."""
+    """A snapshot of every node started so far; :func:`~.frames.node_states` reads ``nodes``.
+
+    They are read on use: no caller may ask for progress.
+    """
 
     prompt_id: str
-    nodes: tuple[NodeState, ...]
+    nodes: Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)

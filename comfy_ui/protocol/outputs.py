@@ -243,11 +243,13 @@ def collect_outputs(
     texts: list[str] = []
     for node in dict.fromkeys([*(order or ()), *per_node_outputs]):
         output = per_node_outputs.get(node)
-        if not isinstance(output, Mapping):
+        if not isinstance(output, dict | Mapping):
             continue
         for key, items in output.items():
             for item in items if isinstance(items, list | tuple) else ():
-                file = _read_file(node, key, item) or _read_path(node, key, item)
+                file = _read_file(node, key, item)
+                if file is None:
+                    file = _read_path(node, key, item)
                 if file is not None and (include_temp or file.type != "temp"):
                     files.setdefault(file.key, file)
                 elif isinstance(item, str) and key in _TEXT_KEYS:
@@ -284,7 +286,7 @@ def _read_path(node: str, key: Any, item: Any) -> OutputFile | None:
 
 
 def _read_file(node: str, key: Any, item: Any) -> OutputFile | None:
-    if not isinstance(item, Mapping):
+    if not isinstance(item, dict | Mapping):
         return None
     filename, subfolder, type_ = item.get("filename"), item.get("subfolder"), item.get("type")
     if not isinstance(filename, str) or not filename:

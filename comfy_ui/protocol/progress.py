@@ -14,10 +14,11 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from ._replace import fast_replace
 from .durations import UNIT_S, Measurement, NodeDurations, ShapeKey
+from .frames import node_states
 from .graph_cost import GraphCost, NodeShape, ancestors, is_loader, is_saver
 from .messages import (
     Executed,
@@ -540,12 +541,12 @@ def _count(tracker: Tracker, message: NodeProgress, now: float) -> Tracker:
     return _raise(tracker, {node: _fraction(message.value, message.max)})
 
 
-def _take_snapshot(tracker: Tracker, states: tuple[NodeState, ...], now: float) -> Tracker:
+def _take_snapshot(tracker: Tracker, nodes: Mapping[str, Any], now: float) -> Tracker:
     classes = tracker.plan.classes if tracker.plan else {}
     own: dict[str, float] = {}
     inner: dict[str, dict[str, list[float]]] = {}  # of each node, by its copy in loops
     running: NodeState | None = None
-    for state in states:
+    for state in node_states(nodes):
         fraction = 1.0 if state.state == "finished" else _fraction(state.value, state.max)
         if state.node in classes or state.display_node not in classes:
             own[state.node] = fraction

@@ -10,7 +10,7 @@ import pytest
 
 from comfy_ui.protocol.durations import NodeDurations
 from comfy_ui.protocol.graph_cost import GraphCost
-from comfy_ui.protocol.messages import ExecutionStart, NodeState, ProgressState, ProgressText
+from comfy_ui.protocol.messages import ExecutionStart, ProgressState, ProgressText
 from comfy_ui.protocol.progress import Tracker
 from tests.graphs import node
 
@@ -46,7 +46,7 @@ class Server:
     def __init__(self, graph: dict[str, Any], durations: NodeDurations | None = None) -> None:
         self.now = 0.0
         self.tracker = Tracker(plan=GraphCost(graph), durations=durations)
-        self.nodes: dict[str, NodeState] = {}
+        self.nodes: dict[str, dict[str, Any]] = {}
         self.seen: list[tuple[float, Tracker]] = []
         self.hear(ExecutionStart("p"))
 
@@ -56,14 +56,16 @@ class Server:
 
     def run(self, name: str, shown: str | None = None, *, seconds: float = 0.05) -> None:
         for state, value in (("running", 0.0), ("finished", 1.0)):
-            self.nodes[name] = NodeState(name, shown or name, state, value, 1.0)
-            self.hear(ProgressState("p", tuple(self.nodes.values())))
+            self.note(name, shown or name, state, value)
             self.now += seconds if state == "running" else 0.0
 
     def begin(self, name: str, shown: str) -> None:
         """Start a node that ends only after those that it makes."""
-        self.nodes[name] = NodeState(name, shown, "running", 0.0, 1.0)
-        self.hear(ProgressState("p", tuple(self.nodes.values())))
+        self.note(name, shown, "running", 0.0)
+
+    def note(self, name: str, shown: str, state: str, value: float) -> None:
+        self.nodes[name] = {"display_node_id": shown, "state": state, "value": value, "max": 1.0}
+        self.hear(ProgressState("p", {**self.nodes}))
 
     def passed(self, name: str, number: int, passes: int) -> None:
         self.hear(ProgressText(name, f"Iteration {number} / {passes}", "p"))
