@@ -51,7 +51,7 @@ class Document:
 
 
 class Documents(Protocol):
-    """Small private documents by name. Both methods may block, and may be called in any thread."""
+    """Small private documents by name. All methods may block, and may be called in any thread."""
 
     shared: bool
     """Whether other apps may have the same documents open."""
@@ -70,6 +70,15 @@ class Documents(Protocol):
 
         Raises:
             StorageError: it cannot be read or written; nothing was changed.
+        """
+
+    def refresh(self) -> None:
+        """Let :meth:`read` return what other apps have written until now.
+
+        Without it, what they write may reach this app a moment later.
+
+        Raises:
+            StorageError: it cannot be read.
         """
 
     def place(self, name: str) -> str:
@@ -116,6 +125,9 @@ class FileDocuments:
                     write_private(path, content)
         except OSError as error:
             raise StorageError(f"{path} cannot be written: {error.strerror}.") from error
+
+    def refresh(self) -> None:
+        """Do nothing: each read looks at the file."""
 
     def place(self, name: str) -> str:
         """Return the path of a document."""

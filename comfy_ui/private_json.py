@@ -50,6 +50,14 @@ class PrivateJson(Generic[T]):
             cached = self._cached = document, self._parse(document.content)
         return cached[1]
 
+    def refresh(self) -> None:
+        """Let :meth:`read` return what other apps have written until now.
+
+        Raises:
+            StorageError: the document cannot be read.
+        """
+        self._documents.refresh()
+
     def update(
         self, change: Callable[[T | None], T], *, on_broken: Literal["raise", "replace"] = "raise"
     ) -> None:

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final, TypeAlias
 
@@ -82,29 +82,23 @@ class PostgresDocuments:
 
     def update(self, name: str, change: Callable[[bytes | None], bytes]) -> None:
         """Change a document, see :meth:`~comfy_ui.private_files.Documents.update`."""
-        if not self._answers.is_set():  # or each caller would block this app for a while
-            raise StorageError(
-                "The database does not answer.", hint="The app connects again when it does."
-            )
-        try:
-            with self._connect() as connection:
-                connection.execute(f"SET statement_timeout = {_WAIT_MS}")
-                with connection.transaction():
-                    # Changes come one after the other, so versions are committed in order.
-                    connection.execute("SELECT pg_advisory_xact_lock(%s)", (_LOCK,))
-                    row = connection.execute(
-                        "SELECT content FROM documents WHERE name = %s", (name,)
-                    ).fetchone()
-                    old = row[0] if row is not None else None
-                    if (content := change(old)) != old:
-                        connection.execute(_WRITE, (name, content))
-                        connection.execute("NOTIFY comfy_ui_documents")
-                self._refresh(connection)
-        except psycopg.Error as error:
-            raise StorageError(
-                f"The database failed: {reason_of(error)}",
-                hint="The log of the PostgreSQL server says more.",
-            ) from error
+        with self._session() as connection:
+            with connection.transaction():
+                # Changes come one after the other, so versions are committed in order.
+                connection.execute("SELECT pg_advisory_xact_lock(%s)", (_LOCK,))
+                row = connection.execute(
+                    "SELECT content FROM documents WHERE name = %s", (name,)
+                ).fetchone()
+                old = row[0] if row is not None else None
+                if (content := change(old)) != old:
+                    connection.execute(_WRITE, (name, content))
+                    connection.execute("NOTIFY comfy_ui_documents")
+            self._refresh(connection)
+
+    def refresh(self) -> None:
+        """Read what others have written, see :meth:`~comfy_ui.private_files.Documents.refresh`."""
+        with self._session() as connection:
+            self._refresh(connection)
 
     def adopt(self, folder: Path) -> None:
         """Move the documents of a data folder that the database does not have to the database.
@@ -141,6 +135,23 @@ class PostgresDocuments:
             with suppress(psycopg.Error), self._connect() as connection:
                 connection.execute("NOTIFY comfy_ui_documents")
             self._thread.join(2 * _LOOK_EVERY_S)
+
+    @contextmanager
+    def _session(self) -> Iterator[Connection]:
+        """A connection for a moment, whose errors are StorageErrors."""
+        if not self._answers.is_set():  # or each caller would block this app for a while
+            raise StorageError(
+                "The database does not answer.", hint="The app connects again when it does."
+            )
+        try:
+            with self._connect() as connection:
+                connection.execute(f"SET statement_timeout = {_WAIT_MS}")
+                yield connection
+        except psycopg.Error as error:
+            raise StorageError(
+                f"The database failed: {reason_of(error)}",
+                hint="The log of the PostgreSQL server says more.",
+            ) from error
 
     def _connect(self) -> Connection:
         return psycopg.connect(self._url, autocommit=True, **{**CONNECT, "connect_timeout": 2})

@@ -73,13 +73,30 @@ async def test_login_of_the_settings_is_remembered_by_all_apps(url: str, tmp_pat
         logins.append((documents, accounts, RememberedLogins(accounts, documents)))
     token = logins[0][2].remember("admin")
     assert token is not None
-    until(lambda: logins[1][2].name(token) == "admin")
+    await logins[1][2].arrives(token)
+    assert logins[1][2].name(token) == "admin"
     assert logins[2][2].name(token) is None
     assert await logins[1][1].verify("admin", "a password", Caller())
     logins[1][2].forget(token)
     until(lambda: logins[0][2].name(token) is None)
     for documents, _, _ in logins:
         documents.close()
+
+
+async def test_refresh_reads_what_no_notification_has_told(
+    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    documents, _ = opened(url, tmp_path)
+    monkeypatch.setattr(PostgresDocuments, "_follow", lambda _: None)
+    deaf, _ = opened(url, tmp_path)
+    documents.update("accounts.json", lambda _: b"1")
+    assert deaf.read("accounts.json") is None
+    deaf.refresh()
+    document = deaf.read("accounts.json")
+    assert document is not None
+    assert document.content == b"1"
+    documents.close()
+    deaf.close()
 
 
 async def test_documents_can_be_read_while_the_database_is_away_and_follow_it_again(
@@ -94,6 +111,8 @@ async def test_documents_can_be_read_while_the_database_is_away_and_follow_it_ag
         assert document.content == b"1"
         with pytest.raises(StorageError, match="database"):
             documents.update("accounts.json", lambda _: b"2")
+        with pytest.raises(StorageError, match="database"):
+            documents.refresh()
     finally:
         postgres.start()
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from pathlib import Path
+from unittest.mock import Mock
 
 import httpx
 import pytest
@@ -14,6 +16,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.testclient import TestClient
 
+from comfy_ui.errors import StorageError
 from comfy_ui.private_files import FileDocuments
 from comfy_ui.web.auth.access import Access, AccessMode, IdentityMiddleware
 from comfy_ui.web.auth.accounts import Accounts, Role
@@ -101,37 +104,65 @@ def test_login_with_one_of_several_apps_gives_the_browser_no_cookie_of_this_app_
     assert logins.stays(token) == bool(age)
 
 
-async def test_page_waits_for_a_login_that_another_app_has_just_stored(
+class LateDocuments(SharedDocuments):
+    """Documents whose changes by other apps are seen after a look only."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self.looks = 0
+        self.written: Path | None = None
+
+    def refresh(self) -> None:
+        self.looks += 1
+        time.sleep(0.05)
+        if self.written is not None:
+            self.written.rename(self._folder / self.written.name)
+            self.written = None
+
+
+async def test_page_looks_for_a_login_that_another_app_has_just_stored(
     accounts: Accounts, tmp_path: Path
 ) -> None:
-    stored, other = tmp_path / "stored", tmp_path / "late"
+    stored, here = tmp_path / "stored", tmp_path / "here"
+    here.mkdir()
     token = RememberedLogins(accounts, SharedDocuments(stored)).remember("ann") or ""
-    logins = RememberedLogins(accounts, SharedDocuments(other))
-    waiting = asyncio.create_task(logins.arrives(token))
-    await asyncio.sleep(0)
+    documents = LateDocuments(here)
+    documents.written = stored / "remembered_logins.json"
+    logins = RememberedLogins(accounts, documents)
     assert logins.name(token) is None
-    other.mkdir(exist_ok=True)
-    (stored / "remembered_logins.json").rename(other / "remembered_logins.json")
-    await waiting
+    await logins.arrives(token)
     assert logins.name(token) == "ann"
+    await logins.arrives(token)
+    assert documents.looks == 1, "a login that is known needs no look"
 
 
-async def test_page_waits_once_for_a_login_that_is_unknown(
+async def test_page_looks_for_many_unknown_logins_at_once(
+    accounts: Accounts, tmp_path: Path
+) -> None:
+    documents = LateDocuments(tmp_path)
+    logins = RememberedLogins(accounts, documents)
+    first = asyncio.create_task(logins.arrives("unknown"))
+    while not documents.looks:  # noqa: ASYNC110 -- a thread has no event
+        await asyncio.sleep(0.001)
+    others = [asyncio.create_task(logins.arrives(f"unknown {n}")) for n in range(100)]
+    await asyncio.gather(first, *others)
+    assert documents.looks == 2, "a look that had begun before may have seen too little"
+
+
+async def test_one_app_looks_for_no_logins_of_others(
     accounts: Accounts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pauses = []
+    documents = FileDocuments(tmp_path)
+    monkeypatch.setattr(documents, "refresh", Mock(side_effect=AssertionError))
+    await RememberedLogins(accounts, documents).arrives("unknown")
 
-    async def pause(seconds: float) -> None:
-        pauses.append(seconds)
 
-    monkeypatch.setattr(asyncio, "sleep", pause)
-    logins = RememberedLogins(accounts, SharedDocuments(tmp_path))
-    await logins.arrives("unknown")
-    assert 1.0 < sum(pauses) < 2.0
-    pauses.clear()
-    await logins.arrives("unknown")
-    await RememberedLogins(accounts, FileDocuments(tmp_path)).arrives("unknown")
-    assert pauses == []
+async def test_page_comes_although_the_logins_of_other_apps_cannot_be_read(
+    accounts: Accounts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    documents = LateDocuments(tmp_path)
+    monkeypatch.setattr(documents, "refresh", Mock(side_effect=StorageError("no answer")))
+    await RememberedLogins(accounts, documents).arrives("unknown")
 
 
 def test_login_that_several_apps_cannot_store_is_no_success(

@@ -11,7 +11,6 @@ import asyncio
 import logging
 import secrets
 import time
-from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Final
 
@@ -31,9 +30,6 @@ REMEMBERED_S: Final = 30 * 86400
 _MAX_OF_NAME: Final = 50
 _MAX_OF_NAME_OF_ALL_APPS: Final = 1_000
 _FILE: Final = "remembered_logins.json"
-_ARRIVES_S: Final = 1.5  # apps hear of a login within a second at the latest
-_LOOK_S: Final = 0.05
-_MAX_AWAITED: Final = 1_000
 
 
 class RememberedLogin(BaseModel):
@@ -71,7 +67,8 @@ class RememberedLogins:
         self.of_all_apps = documents.shared
         """Whether several apps share these logins: then each login is one of them, because a
         session of Gradio is known to one app only."""
-        self._awaited: deque[str] = deque(maxlen=_MAX_AWAITED)
+        self._looking = asyncio.Lock()
+        self._next_look: asyncio.Task[None] | None = None
 
     def remember(self, name: str, *, stays: bool = True) -> str | None:
         """Return the token of a new remembered login; None if it cannot be remembered."""
@@ -102,18 +99,24 @@ class RememberedLogins:
         return login.name if login is not None else None
 
     async def arrives(self, token: str) -> None:
-        """Wait a moment for a login that another app may have stored just now.
+        """Look for a login that another app may have stored just now.
 
         A browser that has logged in may come to this app with its next request, before this app has
-        heard of the login, and would be asked to log in again. Waits once for each token.
+        heard of the login, and would be asked to log in again.
         """
-        if not token or not self.of_all_apps or token in self._awaited or self.name(token):
+        if not token or not self.of_all_apps or self.name(token):
             return
-        self._awaited.append(token)
-        for _ in range(round(_ARRIVES_S / _LOOK_S)):
-            await asyncio.sleep(_LOOK_S)
-            if self.name(token):
-                return
+        if self._next_look is None:  # all who come during a look share the next one
+            self._next_look = asyncio.create_task(self._look(), name="remembered logins")
+        await asyncio.shield(self._next_look)
+
+    async def _look(self) -> None:
+        async with self._looking:
+            self._next_look = None
+            try:
+                await asyncio.to_thread(self._file.refresh)
+            except StorageError as error:
+                logger.warning("%s", error)
 
     def stays(self, token: str) -> bool:
         """Whether the cookie of a remembered login outlasts the browser."""
