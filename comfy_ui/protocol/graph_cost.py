@@ -10,6 +10,7 @@ from typing import Any, Final, NamedTuple
 LOOP_START: Final = "StartLoop"
 _LOOP_END: Final = "EndLoop"
 _MODEL_SUFFIXES: Final = (".safetensors", ".sft", ".ckpt", ".pt", ".pth", ".bin", ".gguf", ".onnx")
+_SMALL_MODELS: Final = ("VAE", "UpscaleModel")  # tens to hundreds of megabytes, others gigabytes
 _SIZE_POWER: Final = 0.7
 _MAX_PASSES: Final = 100_000
 _MAX_MODELS: Final = 300  # characters of the models in a shape
@@ -313,7 +314,7 @@ def _weight(
     class_type: str, inputs: Mapping[str, Any], nodes: Mapping[str, Mapping[str, Any]]
 ) -> float:
     if is_loader(class_type):
-        return 9.0
+        return 1.5 if any(part in class_type for part in _SMALL_MODELS) else 9.0
     if _samples(class_type, inputs):
         return 2.0 * _steps(inputs, nodes)
     if "Upscale" in class_type or "Upsampl" in class_type or "Interpolat" in class_type:
