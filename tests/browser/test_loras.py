@@ -85,6 +85,7 @@ def test_loras_are_added_weighed_run_and_reused(person: Callable[..., Any]) -> N
     assert page.locator(".lora").count() == 2
     page.reload()
     page.wait_for_selector(".lora.off")
+    page.wait_for_selector(".lora-name >> text=Ink Wash")  # the file's name until it is known
     assert page.locator(".lora-name").all_inner_texts() == ["Ink Wash", "Golden Hour"]
     while page.locator(".lora").count():
         page.click("[data-part=remove] >> nth=0")
