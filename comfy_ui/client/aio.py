@@ -304,6 +304,7 @@ class ComfyWSClient:
             if on_progress is None:
                 await session.ended(job, timeout_s=timeout, cancels=cancel_on_exit)
             else:
+                self._learn_device()
                 updates = session.changes(job, timeout_s=timeout, cancels=cancel_on_exit)
                 async with aclosing(updates):
                     async for changes in updates:
@@ -442,6 +443,7 @@ class ComfyWSClient:
         Yields and raises what :meth:`stream` does.
         """
         check_timeout(timeout)
+        self._learn_device()
         job, clock = self._session.job(prompt_id), self._asker.clock
         with self._waiting(job, cancel_on_exit=cancel_on_exit):
             updates = self._session.changes(job, timeout_s=timeout, cancels=cancel_on_exit)
@@ -1213,6 +1215,11 @@ class ComfyWSClient:
         return self._connections.here().session
 
     # -- tracking
+
+    def _learn_device(self) -> None:
+        if self._durations.device is None:
+            flow = self._tracking.learn_device(self._durations)
+            self._connections.here().drive_in_background(flow, name="comfy-ui device")
 
     def _cancel_in_background(self, job: TrackedJob) -> None:
         flow = self._tracking.cancel(job, timeout_s=CANCEL_TIMEOUT_S)

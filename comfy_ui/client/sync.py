@@ -284,6 +284,8 @@ class ComfyClient:
             JobLostError: the server no longer has it.
         """
         check_timeout(timeout)
+        if on_progress is not None:
+            self._drive(self._tracking.learn_device(self._durations))
         job, clock = self._session.job(prompt_id), self._asker.clock
         with self._waiting(job, cancel_on_exit=cancel_on_exit):
             for changes in self._session.changes(job, timeout_s=timeout, cancels=cancel_on_exit):
@@ -407,6 +409,7 @@ class ComfyClient:
         Yields and raises what :meth:`stream` does.
         """
         check_timeout(timeout)
+        self._drive(self._tracking.learn_device(self._durations))
         job, clock = self._session.job(prompt_id), self._asker.clock
         with self._waiting(job, cancel_on_exit=cancel_on_exit):
             for changes in self._session.changes(job, timeout_s=timeout, cancels=cancel_on_exit):

@@ -19,7 +19,8 @@ from .graph_cost import GraphCost, NodeShape, ancestors, is_loader
 KEPT_MEASUREMENTS: Final = 5
 MAX_SHAPES: Final = 2000
 UNIT_S: Final = 0.25
-"""Assumed seconds of one unit of :attr:`.graph_cost.GraphCost.weights` on an unknown server."""
+"""Assumed seconds of one unit of :attr:`.graph_cost.GraphCost.weights` on an unknown GPU."""
+_CPU_TIMES: Final = 30.0  # how many times longer a unit takes without a GPU
 _KEPT_RUNS: Final = 64
 _MAX_SCALE: Final = 16.0  # sizes that differ more say nothing about each other
 _MAX_S: Final = 7 * 86400.0
@@ -56,6 +57,13 @@ class NodeDurations:
         self._by_class: dict[str, dict[ShapeKey, Measurement | None]] = {}
         self._unsaved: dict[ShapeKey, None] = {}
         self._runs: deque[Callable[[], Mapping[ShapeKey, Measurement]]] = deque(maxlen=_KEPT_RUNS)
+        self.device: str | None = None
+        """The type of the server's device as it reports it; empty: unknown, None: never asked."""
+
+    @property
+    def unit_s(self) -> float:
+        """Assumed seconds of one unit of :attr:`.graph_cost.GraphCost.weights` on this server."""
+        return UNIT_S * _CPU_TIMES if self.device == "cpu" else UNIT_S
 
     def __len__(self) -> int:
         self._catch_up()
@@ -140,7 +148,7 @@ class NodeDurations:
         """
         loaders = {id_ for id_, class_type in plan.classes.items() if is_loader(class_type)}
         runs = ancestors(plan.outputs, plan.sources, done=loaders if loaded else ())
-        unit_s = UNIT_S * plan.size_factor
+        unit_s = self.unit_s * plan.size_factor
         known_s = unknown_s = 0.0
         for id_ in runs:
             shape = plan.shapes[id_]

@@ -36,7 +36,7 @@ MIN_STEPS_FOR_ETA = 2
 MIN_FRACTION_FOR_ETA = 0.05
 MAX_GUESSED_FOR_ETA = 0.2  # of the remaining time, if no steps are known yet
 ALMOST = 0.99  # the most that a node or run gets before its end is reported
-_GUESS_UNITS: Final = 4.0  # how many measured units count as much as the assumed UNIT_S
+_GUESS_UNITS: Final = 4.0  # how many measured units count as much as the assumed ones
 _STEPS_CREDIT: Final = 4.0  # a unit measured by steps counts for so many of others
 _LEARNED_STEPS: Final = 1.0  # how many heard steps count as much as a learned pace
 _OVERDUE: Final = 0.05  # of its duration that a node is assumed to need when it exceeds that
@@ -457,7 +457,9 @@ class Tracker:
                 if not is_loader(class_type) and "Encode" not in class_type:
                     seconds += spent_s
                     units += self.plan.weights.get(node, 0.0)
-        guess_s = UNIT_S * (self.plan.size_factor if self.plan is not None else 1.0)
+        guess_s = UNIT_S if self.durations is None else self.durations.unit_s
+        if self.plan is not None:
+            guess_s *= self.plan.size_factor
         return (_GUESS_UNITS * guess_s + credit * seconds) / (_GUESS_UNITS + credit * units)
 
 

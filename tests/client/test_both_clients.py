@@ -18,6 +18,7 @@ from uuid import uuid4
 import pytest
 
 from comfy_ui.client import ComfyClient, ComfyWSClient, OutputFile, Phase, Progress, Result
+from comfy_ui.client.response_models import SystemStats
 from comfy_ui.client.transfer.files import DownloadTarget
 from comfy_ui.demo import DemoServer, Faults
 from comfy_ui.errors import (
@@ -33,6 +34,7 @@ from comfy_ui.errors import (
     UnknownPresetError,
     ValidationError,
 )
+from comfy_ui.protocol.durations import NodeDurations
 from tests.client.support import image_graph, open_client, saved
 
 BOTH = pytest.mark.parametrize("kind", ["sync", "async"])
@@ -168,6 +170,46 @@ async def test_run_progress_rises_from_queued_to_succeeded(kind: str, engine: De
     assert values == sorted(values)
     assert values[-1] == 100
     assert seen[-1].phase is Phase.SUCCEEDED
+
+
+@BOTH
+async def test_first_progress_asks_once_what_the_server_computes_on(
+    kind: str, engine: DemoServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read, asked = SystemStats.read, []
+
+    def on_cpu(body: Any) -> SystemStats:
+        asked.append(body)
+        return replace(read(body), pytorch_version="2.14.1+cpu")
+
+    monkeypatch.setattr(SystemStats, "read", on_cpu)
+    durations = NodeDurations()
+    async with open_client(kind, engine.url, durations=durations) as client:
+        await client.run(image_graph(1))
+        assert durations.device is None
+        for color in (2, 3):
+            await client.run(image_graph(color), on_progress=lambda _: None)
+    assert durations.device == "cpu"
+    assert durations.unit_s > NodeDurations().unit_s
+    assert len(asked) == 1
+
+
+@BOTH
+@pytest.mark.parametrize("stats", [{}, None], ids=["empty", "refused"])
+async def test_progress_comes_from_a_server_that_does_not_say_what_it_computes_on(
+    kind: str, stats: Any, engine: DemoServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def say(_: Any) -> SystemStats:
+        if stats is None:
+            raise ServerRejectedError("no route", status=404)
+        return read(stats)
+
+    read, seen, durations = SystemStats.read, [], NodeDurations()
+    monkeypatch.setattr(SystemStats, "read", say)
+    async with open_client(kind, engine.url, durations=durations) as client:
+        await client.run(image_graph(), on_progress=seen.append)
+    assert seen[-1].progress == 100
+    assert durations.device == ""
 
 
 @BOTH

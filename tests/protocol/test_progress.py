@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from hypothesis import given, strategies as st
 
+from comfy_ui.protocol.durations import NodeDurations
 from comfy_ui.protocol.frames import parse_text
 from comfy_ui.protocol.graph_cost import GraphCost
 from comfy_ui.protocol.progress import Phase, Tracker
@@ -14,9 +15,14 @@ from tests.protocol import support
 from tests.protocol.support import message_of, snapshot
 
 
-def track(*frames: Any, graph: Any = support.GRAPH, pause: float = 1.0) -> list[Tracker]:
+def track(
+    *frames: Any,
+    graph: Any = support.GRAPH,
+    pause: float = 1.0,
+    durations: NodeDurations | None = None,
+) -> list[Tracker]:
     """Return the tracker after each frame, the first at time 0."""
-    tracker = Tracker(plan=None if graph is None else GraphCost(graph))
+    tracker = Tracker(plan=None if graph is None else GraphCost(graph), durations=durations)
     states = []
     for i, frame in enumerate(frames):
         message = parse_text(frame) if isinstance(frame, str) else frame
@@ -105,6 +111,19 @@ def test_tracker_slow_server_is_not_overtaken_by_its_guessed_sampler() -> None:
     assert sampling.value_at(20.0) < 0.45, "15 of 43 units, and a step"
     assert first_step.value <= sampling.value_at(31.9)
     assert first_step.value_at(32.0) == pytest.approx(0.38, abs=0.08)
+
+
+def test_tracker_on_a_cpu_expects_more_of_the_sampler_than_of_loading() -> None:
+    """A model from the page cache is there within a second, and each of 4 steps takes long."""
+    before = dict.fromkeys(("4", "6", "7"), ("finished", 1, 1))
+    frames = [message_of("execution_start"), snapshot({**before, "3": ("running", 0, 4)})]
+    values = {}
+    for device in ("cuda", "cpu"):
+        durations = NodeDurations()
+        durations.device = device
+        values[device] = track(*frames, durations=durations)[-1].value
+    assert values["cpu"] < 0.1
+    assert values["cuda"] > 2 * values["cpu"]
 
 
 def test_tracker_value_moves_during_a_node_without_steps() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -18,6 +19,7 @@ from ...errors import (
     ServerRejectedError,
     is_silence,
 )
+from ...protocol.durations import NodeDurations
 from ...protocol.job import (
     CancelRequested,
     CancelSent,
@@ -46,6 +48,7 @@ POLL_PATIENCE_S = 60.0
 _POLLS_BEFORE_GIVING_UP = 4
 _LEAST_PATIENCE_S = 1.0
 _MAX_POSTS = 3
+_DEVICE_S = 2.0  # a progress bar may begin without the answer
 LOOK_S = 30.0
 """How long a silent server is asked whether it has a job."""
 _TAKE_BACK_S = 30.0  # how long to try to cancel a job that the server accepted in part
@@ -127,6 +130,17 @@ class JobTracking:
                 yield from self.cancel(job, timeout_s=_TAKE_BACK_S)
                 raise dropped
             logger.warning("%s", dropped)
+
+    def learn_device(self, durations: NodeDurations) -> Flow[None]:
+        """Ask the server once what it computes on, for the first estimates."""
+        if durations.device is not None:
+            return
+        durations.device = ""
+        with suppress(ComfyHeadlessError):  # some servers do not say
+            stats = yield from self._asker.once(endpoints.system_stats(), patience_s=_DEVICE_S)
+            # The demo engine, which has no PyTorch, is as fast as it was started to be.
+            if stats.devices and not stats.pytorch_version.startswith("none"):
+                durations.device = stats.devices[0].type
 
     def has(self, prompt_id: str, *, silence_s: float) -> Flow[bool]:
         """Check whether the server has, or has had, a job; see :meth:`find`."""
