@@ -13,6 +13,7 @@ import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 from uuid import uuid4
 
 import pytest
@@ -22,6 +23,7 @@ from comfy_ui.client.response_models import SystemStats
 from comfy_ui.client.transfer.files import DownloadTarget
 from comfy_ui.demo import DemoServer, Faults
 from comfy_ui.errors import (
+    ComfyUIConnectionError,
     GenerationCancelledError,
     GenerationFailedError,
     GenerationTimeoutError,
@@ -195,21 +197,27 @@ async def test_first_progress_asks_once_what_the_server_computes_on(
 
 
 @BOTH
-@pytest.mark.parametrize("stats", [{}, None], ids=["empty", "refused"])
+@pytest.mark.parametrize(
+    ("error", "asked_again"),
+    [
+        (ServerRejectedError("no route", status=404), False),
+        (ComfyUIConnectionError("silent"), True),
+    ],
+    ids=["refused", "silent"],
+)
 async def test_progress_comes_from_a_server_that_does_not_say_what_it_computes_on(
-    kind: str, stats: Any, engine: DemoServer, monkeypatch: pytest.MonkeyPatch
+    kind: str,
+    error: Exception,
+    asked_again: bool,
+    engine: DemoServer,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def say(_: Any) -> SystemStats:
-        if stats is None:
-            raise ServerRejectedError("no route", status=404)
-        return read(stats)
-
-    read, seen, durations = SystemStats.read, [], NodeDurations()
-    monkeypatch.setattr(SystemStats, "read", say)
+    seen, durations = [], NodeDurations()
+    monkeypatch.setattr(SystemStats, "read", Mock(side_effect=error))
     async with open_client(kind, engine.url, durations=durations) as client:
         await client.run(image_graph(), on_progress=seen.append)
     assert seen[-1].progress == 100
-    assert durations.device == ""
+    assert durations.device == (None if asked_again else "")
 
 
 @BOTH

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -136,8 +135,13 @@ class JobTracking:
         if durations.device is not None:
             return
         durations.device = ""
-        with suppress(ComfyHeadlessError):  # some servers do not say
+        try:
             stats = yield from self._asker.once(endpoints.system_stats(), patience_s=_DEVICE_S)
+        except ComfyUIConnectionError:  # busy, perhaps: asked again with the next job
+            durations.device = None
+        except ComfyHeadlessError as error:  # some servers do not say
+            logger.debug("The server does not say what it computes on: %s", error)
+        else:
             # The demo engine, which has no PyTorch, is as fast as it was started to be.
             if stats.devices and not stats.pytorch_version.startswith("none"):
                 durations.device = stats.devices[0].type
