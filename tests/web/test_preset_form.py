@@ -154,6 +154,17 @@ def test_form_shapes_keep_area_and_step() -> None:
         assert 0.75 < width * height / 512**2 < 1.25
 
 
+def test_form_shapes_fill_rows_of_at_most_four() -> None:
+    columns = {}
+    for shipped in list_presets():
+        page = Page(preset_form.form(shipped, {}))
+        for group in page.all("div", class_="shapes"):
+            columns[len(page.all("button", data_do="shape"))] = group["style"]
+    assert {3, 4, 5, 7, 8} <= columns.keys()
+    expected = {2: 2, 3: 3, 4: 4, 5: 3, 6: 3, 7: 4, 8: 4}
+    assert columns == {number: f"--columns: {expected[number]}" for number in columns}
+
+
 def test_read_drops_values_that_are_no_params() -> None:
     raw = {"steps": 3, "prompt": "x", "evil": 1, "cfg": None, "seed": "", "sampler": ["a"]}
     assert preset_form.read(preset(), raw) == {"steps": 3}

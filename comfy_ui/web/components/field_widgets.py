@@ -36,6 +36,7 @@ __all__ = [
     "variant",
 ]
 
+_MOST_COLUMNS: Final = 4  # of named sizes
 _ASPECTS: Final = (("Square", 1, 1), ("Classic", 4, 3), ("Photo", 3, 2), ("Wide", 16, 9))
 
 
@@ -387,6 +388,8 @@ def size(preset: Preset, values: Mapping[str, Any]) -> Html:
         return Html("")
     width, height = preset.size_params
     wide, high = number(values[width.id]), number(values[height.id])
+    shapes = _shapes(preset, width, height)
+    columns = math.ceil(len(shapes) / math.ceil(len(shapes) / _MOST_COLUMNS))  # rows of one length
     first_image = preset.by_role("image") if preset.kind == "video" else None
     return el(
         "div",
@@ -399,8 +402,9 @@ def size(preset: Preset, values: Mapping[str, Any]) -> Html:
         ),
         el(
             "div",
-            [_shape_button(shape) for shape in _shapes(preset, width, height)],
+            [_shape_button(shape) for shape in shapes],
             class_="shapes",
+            style=f"--columns: {columns}",
             role="group",
             aria_labelledby="size-label",
         ),
