@@ -215,5 +215,5 @@ def _check_names(values: object) -> None:
 
 def _is_graph(source: Mapping[str, Any]) -> bool:
     return bool(source) and all(
-        isinstance(node, dict | Mapping) and "class_type" in node for node in source.values()
+        isinstance(node, Mapping) and "class_type" in node for node in source.values()
     )

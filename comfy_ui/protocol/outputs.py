@@ -243,7 +243,7 @@ def collect_outputs(
     texts: list[str] = []
     for node in dict.fromkeys([*(order or ()), *per_node_outputs]):
         output = per_node_outputs.get(node)
-        if not isinstance(output, dict | Mapping):
+        if not isinstance(output, Mapping):
             continue
         for key, items in output.items():
             for item in items if isinstance(items, list | tuple) else ():
@@ -286,7 +286,7 @@ def _read_path(node: str, key: Any, item: Any) -> OutputFile | None:
 
 
 def _read_file(node: str, key: Any, item: Any) -> OutputFile | None:
-    if not isinstance(item, dict | Mapping):
+    if not isinstance(item, Mapping):
         return None
     filename, subfolder, type_ = item.get("filename"), item.get("subfolder"), item.get("type")
     if not isinstance(filename, str) or not filename:
