@@ -205,7 +205,7 @@ def test_styles_dialog_previews_before_use_and_keeps_the_old_prompt(used_page: A
     merged = merge_style("a cat.", look)
     assert page.inner_text("#styles .look-foot .draft-text") == merged.prompt
     assert page.locator("#styles .look-foot mark").count() == 2
-    assert page.evaluate("() => document.querySelector('.look:not([hidden]) img').naturalWidth")
+    page.wait_for_function("document.querySelector('.look:not([hidden]) img').naturalWidth > 0")
     assert page.input_value(PROMPT) == "a cat."
     page.click("#styles .act:has-text('Use')")
     page.wait_for_selector("#styles", state="detached")
