@@ -51,7 +51,7 @@ from .result import Result
 from .server_check import ServerCheck, check_server
 from .submission import check_prompt_id
 from .tracking.job_scopes import submitting, waiting
-from .tracking.job_tracking import LOOK_S
+from .tracking.job_tracking import LOOK_S, note_device
 from .tracking.presence import present_jobs
 from .tracking.session import Session
 from .tracking.tracked_job import TrackedJob, no_trace
@@ -342,6 +342,8 @@ class ComfyWSClient:
             result = await client.run("exported.json", values={"steps": 8, "KSampler.seed": 7})
         """
         check_timeout(timeout)
+        if on_progress is not None:
+            self._learn_device()
         prompt_id = await self.queue_prompt(workflow, values=values)
         return await self.wait_for_completion(
             prompt_id, on_progress=on_progress, timeout=timeout, cancel_on_exit=cancel_on_exit
@@ -424,6 +426,7 @@ class ComfyWSClient:
                         await event.save("pictures")
         """
         check_timeout(timeout)
+        self._learn_device()
         prompt_id = await self.queue_prompt(workflow, values=values)
         events = self.attach(prompt_id, timeout=timeout, cancel_on_exit=cancel_on_exit)
         async with aclosing(events):
@@ -1128,7 +1131,10 @@ class ComfyWSClient:
 
         Made for monitoring; :class:`.ComfyHealth` builds its report on it.
         """
-        return await self._drive(check_server(self._asker))
+        check = await self._drive(check_server(self._asker))
+        if check.stats is not None:
+            note_device(check.stats, self._durations)
+        return check
 
     async def wait_until_ready(self, *, timeout: float | None = None, every: float = 1.0) -> None:
         """Wait until a server that is starting answers.

@@ -48,7 +48,7 @@ from .result import Result
 from .server_check import ServerCheck, check_server
 from .submission import check_prompt_id
 from .tracking.job_scopes import submitting, waiting
-from .tracking.job_tracking import LOOK_S
+from .tracking.job_tracking import LOOK_S, note_device
 from .tracking.polling_session import PollingSession
 from .tracking.presence import present_jobs
 from .tracking.tracked_job import TrackedJob, no_trace
@@ -322,6 +322,8 @@ class ComfyClient:
             result = client.run("exported.json", values={"steps": 8, "KSampler.seed": 7})
         """
         check_timeout(timeout)
+        if on_progress is not None:
+            self._drive(self._tracking.learn_device(self._durations))
         prompt_id = self.queue_prompt(workflow, values=values)
         return self.wait_for_completion(
             prompt_id, on_progress=on_progress, timeout=timeout, cancel_on_exit=cancel_on_exit
@@ -393,6 +395,7 @@ class ComfyClient:
 
         """
         check_timeout(timeout)
+        self._drive(self._tracking.learn_device(self._durations))
         prompt_id = self.queue_prompt(workflow, values=values)
         yield from self.attach(prompt_id, timeout=timeout, cancel_on_exit=cancel_on_exit)
 
@@ -1096,7 +1099,10 @@ class ComfyClient:
 
         Made for monitoring; :class:`.ComfyHealth` builds its report on it.
         """
-        return self._drive(check_server(self._asker))
+        check = self._drive(check_server(self._asker))
+        if check.stats is not None:
+            note_device(check.stats, self._durations)
+        return check
 
     def wait_until_ready(self, *, timeout: float | None = None, every: float = 1.0) -> None:
         """Wait until a server that is starting answers.

@@ -192,6 +192,7 @@ class Tracker:
     text: str | None = None
     has_snapshots: bool = False
     preview: PreviewFrame | None = None
+    assumed_s: float = field(default=UNIT_S, compare=False)  # of one unit of weight
 
     def with_plan(self, plan: GraphCost) -> Tracker:
         """The same run, measured by another graph cost."""
@@ -217,7 +218,11 @@ class Tracker:
 
     def start(self, now: float) -> Tracker:
         """The state after the first sign that the job runs."""
-        return fast_replace(self, started_at=now, entered_at=now, known_outlook=None)
+        # What is assumed stays so for the run, or the percentage might fall.
+        assumed_s = UNIT_S if self.durations is None else self.durations.unit_s
+        return fast_replace(
+            self, started_at=now, entered_at=now, known_outlook=None, assumed_s=assumed_s
+        )
 
     def hear(self, message: Message, now: float) -> Tracker:
         """The state after a message of this job."""
@@ -457,9 +462,7 @@ class Tracker:
                 if not is_loader(class_type) and "Encode" not in class_type:
                     seconds += spent_s
                     units += self.plan.weights.get(node, 0.0)
-        guess_s = UNIT_S if self.durations is None else self.durations.unit_s
-        if self.plan is not None:
-            guess_s *= self.plan.size_factor
+        guess_s = self.assumed_s * (self.plan.size_factor if self.plan is not None else 1.0)
         return (_GUESS_UNITS * guess_s + credit * seconds) / (_GUESS_UNITS + credit * units)
 
 

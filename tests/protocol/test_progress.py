@@ -126,6 +126,15 @@ def test_tracker_on_a_cpu_expects_more_of_the_sampler_than_of_loading() -> None:
     assert values["cuda"] > 2 * values["cpu"]
 
 
+def test_tracker_keeps_what_it_assumed_when_its_run_began() -> None:
+    durations = NodeDurations()
+    frames = [message_of("execution_start"), snapshot({"4": ("running", 0, 1)})]
+    tracker = track(*frames, durations=durations)[-1]
+    before = tracker.value_at(3.0)
+    durations.device = "cpu"
+    assert tracker.value_at(3.0) == before
+
+
 def test_tracker_value_moves_during_a_node_without_steps() -> None:
     tracker = track(message_of("execution_start"), snapshot({"4": ("running", 0, 1)}))[-1]
     values = [tracker.value_at(1.0 + second) for second in range(5)]

@@ -33,7 +33,7 @@ from ...protocol.queue_and_history import HistoryAnswer
 from ...protocol.retry import Failure, classify_status
 from .. import endpoints
 from ..operations import Asker, Flow
-from ..response_models import Capabilities
+from ..response_models import Capabilities, SystemStats
 from ..submission import Runnable, dropped_outputs
 from ..transport.request import ApiResponse, rejection
 from .job_telemetry import Telemetry
@@ -131,7 +131,7 @@ class JobTracking:
             logger.warning("%s", dropped)
 
     def learn_device(self, durations: NodeDurations) -> Flow[None]:
-        """Ask the server once what it computes on, for the first estimates."""
+        """Ask the server once what it computes on, best before the first job starts."""
         if durations.device is not None:
             return
         durations.device = ""
@@ -142,9 +142,7 @@ class JobTracking:
         except ComfyHeadlessError as error:  # some servers do not say
             logger.debug("The server does not say what it computes on: %s", error)
         else:
-            # The demo engine, which has no PyTorch, is as fast as it was started to be.
-            if stats.devices and not stats.pytorch_version.startswith("none"):
-                durations.device = stats.devices[0].type
+            note_device(stats, durations)
 
     def has(self, prompt_id: str, *, silence_s: float) -> Flow[bool]:
         """Check whether the server has, or has had, a job; see :meth:`find`."""
@@ -322,6 +320,13 @@ def _not_answered(job: TrackedJob) -> ComfyUIConnectionError:
 
 def _next_due(job: TrackedJob, now: float) -> float:
     return min(poll_due(job.state, now), cancel_due(job.state))
+
+
+def note_device(stats: SystemStats, durations: NodeDurations) -> None:
+    """Note what a server computes on, for the estimates of jobs that start from now on."""
+    # The demo engine, which has no PyTorch, is as fast as it was started to be.
+    if stats.devices and not stats.pytorch_version.startswith("none"):
+        durations.device = stats.devices[0].type
 
 
 def _may_be_queued(error: ComfyHeadlessError) -> bool:
