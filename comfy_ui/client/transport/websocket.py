@@ -23,7 +23,7 @@ from ...protocol.frames import parse_binary, parse_text
 from ...protocol.messages import FeatureFlags, Message
 from ...protocol.retry import Backoff
 from .resolver import connected
-from .server_address import ServerAddress
+from .server_address import PLAIN_HEADERS, ServerAddress
 
 if TYPE_CHECKING:
     from websockets.asyncio.client import ClientConnection
@@ -236,7 +236,6 @@ async def _connect(server: ServerAddress, client_id: str) -> _PushConnection:
         def process_redirect(self, exc: Exception) -> Exception | str:
             return exc  # our headers hold credentials for this server only
 
-    named = ("accept", "accept-encoding", "user-agent")
     where = server.address
     async with asyncio.timeout(server.connect_timeout_s):
         sock = (
@@ -247,7 +246,7 @@ async def _connect(server: ServerAddress, client_id: str) -> _PushConnection:
         connection = await Connect(
             server.ws_url(client_id),
             create_connection=PushConnection,
-            additional_headers={k: v for k, v in server.headers.items() if k not in named},
+            additional_headers={k: v for k, v in server.headers.items() if k not in PLAIN_HEADERS},
             user_agent_header=server.headers.get("user-agent"),
             proxy=server.options.proxy
             or (_environment_proxy(where.host) if server.trust_env else None),
